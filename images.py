@@ -1,0 +1,126 @@
+"""Reading photographs and label images from files, with errors that name the file and the fix.
+
+Shared by the data layers, ``infer.py`` and ``data/*/prepare.py``; imports no engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IGNORE = 255  # the label of void pixels: neither trained on nor scored
+SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jp2 .pgm .png .ppm .tif .tiff .webp".split())
+
+
+class DataError(RuntimeError):
+    """Data that cannot be used. The text is complete for a user: file, finding, rule and fix.
+
+    Scripts print it alone and exit with status 1.
+    """
+
+
+def _open(path: str | os.PathLike, what: str) -> Image.Image:
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        found = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise DataError(f"{what} {path} {found}")
+    if os.path.getsize(path) == 0:
+        raise DataError(f"{what} {path} is empty (0 bytes): copy or download it again")
+    try:
+        image = Image.open(path)
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Image.UnidentifiedImageError:
+        raise DataError(f"{what} {path} is not an image that can be read: give a JPEG or PNG file") from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{what} {path} is too large to be read: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises on damaged files
+        raise DataError(f"{what} {path} is damaged ({error}): copy or download it again") from None
+
+
+def load_image(path: str | os.PathLike) -> np.ndarray:
+    """A photograph as uint8 RGB, H x W x 3, as a viewer shows it.
+
+    Rotated as its EXIF orientation says. Grey and palette images become RGB; transparency is
+    laid over white; CMYK is converted; 16-bit grey is scaled to 8 bits (65535 becomes 255). Of
+    an animation the first frame counts.
+
+    Raises :class:`DataError` for a file that is missing, empty, damaged, not an image, or of
+    floating-point or 32-bit values (they have no agreed range).
+    """
+    image = _open(path, "image")
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise DataError(
+                f"image {os.fspath(path)} has 32-bit values (mode {image.mode}, {values.min()} to "
+                f"{values.max()}), which have no agreed range: save it with 8 or 16 bits"
+            )
+        image = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def load_label(path: str | os.PathLike) -> np.ndarray:
+    """A label image as uint8 class indices, H x W: an 8-bit PNG, palette or grey.
+
+    The palette's colours are not looked at. Raises :class:`DataError` for any other mode, with
+    the way to convert it.
+    """
+    image = _open(path, "label")
+    if image.mode not in ("P", "L"):
+        raise DataError(
+            f"label {os.fspath(path)} has mode {image.mode}; a label holds one class index a pixel, as an "
+            "8-bit PNG of mode P (palette) or L (grey). Turn its colours into indices and write them with "
+            "vis.save_indexed(path, indices, vis.make_palette(classes))"
+        )
+    return np.array(image)
+
+
+def check_label(label: np.ndarray, classes: int, path: str | os.PathLike) -> None:
+    """Raise :class:`DataError` if ``label`` (uint8) holds anything but 0..classes-1 and 255.
+
+    The message names the file, each wrong value with its number of pixels, the valid range and
+    the likely cause.
+    """
+    counts = np.bincount(label.ravel(), minlength=256)
+    wrong = np.flatnonzero(counts[classes:IGNORE]) + classes
+    if not wrong.size:
+        return
+    listed = ", ".join(f"{value} ({counts[value]} pixels)" for value in wrong[:5])
+    more = f" and {wrong.size - 5} more values" if wrong.size > 5 else ""
+    if wrong.size > 20:
+        fix = "so many values look like a mask saved as JPEG or resized with smoothing: redo it without"
+    elif wrong[0] == classes and wrong.size == 1:
+        fix = f"if the data set numbers its classes from 1, subtract 1; else train with classes={classes + 1}"
+    else:
+        fix = (
+            f"remap them, set them to {IGNORE} to ignore them, or set the layer's parameter classes "
+            f"(and num_output of the score layers) to at least {wrong[-1] + 1}"
+        )
+    raise DataError(
+        f"label {os.fspath(path)} holds {listed}{more}; valid are 0 to {classes - 1}, and {IGNORE} for void. "
+        f"Fix: {fix}"
+    )
+
+
+def find(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """The image files among ``paths``: a file stands for itself, a folder for the images in it.
+
+    A folder's images come in the order of their names; subfolders and other files are passed
+    over. A path that does not exist is kept, for the reader to report.
+    """
+    files = []
+    for path in map(os.fspath, paths):
+        if not os.path.isdir(path):
+            files.append(path)
+            continue
+        names = sorted(n for n in os.listdir(path) if os.path.splitext(n)[1].lower() in SUFFIXES)
+        files += [os.path.join(path, name) for name in names if not name.startswith(".")]
+    return files

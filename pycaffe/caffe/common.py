@@ -1,0 +1,135 @@
+"""What Caffe keeps per thread: the mode (CPU or GPU), the device and the random generator."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import torch
+
+from .errors import CaffeError
+
+
+class _ThreadState(threading.local):
+    def __init__(self):
+        self.device_id = 0
+        self.gpu = False
+        self.seed(int.from_bytes(os.urandom(4), "little"))
+        self.solver_count = 1
+        self.solver_rank = 0
+
+    def seed(self, seed: int):
+        # the very generator of Caffe: mt19937, whose raw 32-bit draws NumPy gives unchanged
+        self.random = np.random.RandomState(seed)
+        self.cuda_seed = seed
+        self.cuda_generator = None
+
+
+_state = _ThreadState()
+
+
+def set_mode_cpu() -> None:
+    """Compute on the CPU (the default of every thread)."""
+    _state.gpu = False
+
+
+def set_mode_gpu() -> None:
+    """Compute on the CUDA device chosen by :func:`set_device`.
+
+    Raises CaffeError when PyTorch sees no CUDA device.
+    """
+    _require_cuda(_state.device_id)
+    _state.gpu = True
+
+
+def set_device(device_id: int) -> None:
+    """Choose the CUDA device of this thread by its number.
+
+    Raises CaffeError when PyTorch sees no device of that number.
+    """
+    _require_cuda(device_id)
+    _state.device_id = int(device_id)
+
+
+def _require_cuda(device_id: int) -> None:
+    if not torch.cuda.is_available():
+        raise CaffeError(
+            "Cannot use GPU in CPU-only Caffe: check mode. PyTorch sees no CUDA device here; "
+            "call caffe.set_mode_cpu() (scripts: --cpu), or install a driver and a CUDA build of PyTorch."
+        )
+    count = torch.cuda.device_count()
+    if not 0 <= int(device_id) < count:
+        raise CaffeError(
+            f"Cannot use GPU {device_id}: PyTorch sees {count} CUDA device(s), numbered 0 to {count - 1}."
+        )
+
+
+def device() -> torch.device:
+    """The device on which this thread's layers compute."""
+    return torch.device("cuda", _state.device_id) if _state.gpu else torch.device("cpu")
+
+
+def set_random_seed(seed: int) -> None:
+    """Reseed this thread's generators; ``seed`` is an unsigned 32-bit integer.
+
+    Raises OverflowError below 0 and TypeError for anything but an integer.
+    """
+    if isinstance(seed, float):
+        raise TypeError(f"set_random_seed takes an unsigned integer, got {seed!r}")
+    seed = int(seed)
+    if seed < 0:
+        raise OverflowError(f"set_random_seed takes an unsigned integer, got {seed}")
+    _state.seed(seed % 2**32)
+
+
+def random() -> np.random.RandomState:
+    """This thread's generator on the CPU."""
+    return _state.random
+
+
+def cuda_generator(where: torch.device) -> torch.Generator:
+    """This thread's generator on the device ``where``, seeded with the CPU one's seed."""
+    if _state.cuda_generator is None or _state.cuda_generator.device != where:
+        _state.cuda_generator = torch.Generator(device=where)
+        _state.cuda_generator.manual_seed(_state.cuda_seed)
+    return _state.cuda_generator
+
+
+def save_random(message) -> None:
+    """Write both generators' states into a ``ResumeState`` message."""
+    _, key, position, _, _ = _state.random.get_state()
+    message.mt19937_key.extend(int(word) for word in key)
+    message.mt19937_position = int(position)
+    if _state.cuda_generator is not None:
+        message.cuda_generator = _state.cuda_generator.get_state().numpy().tobytes()
+
+
+def load_random(message) -> None:
+    """Set both generators as :func:`save_random` saw them."""
+    if len(message.mt19937_key) == 624:
+        key = np.array(message.mt19937_key, dtype=np.uint32)
+        _state.random.set_state(("MT19937", key, int(message.mt19937_position)))
+    if message.HasField("cuda_generator") and torch.cuda.is_available():
+        state = torch.frombuffer(bytearray(message.cuda_generator), dtype=torch.uint8)
+        cuda_generator(torch.device("cuda", _state.device_id)).set_state(state)
+
+
+def solver_count() -> int:
+    """Number of solvers training in parallel (1 unless set)."""
+    return _state.solver_count
+
+
+def set_solver_count(count: int) -> None:
+    """Set the number of solvers training in parallel."""
+    _state.solver_count = int(count)
+
+
+def solver_rank() -> int:
+    """Number of this solver among those in parallel (0 is the one that logs and saves)."""
+    return _state.solver_rank
+
+
+def set_solver_rank(rank: int) -> None:
+    """Set the number of this solver among those in parallel."""
+    _state.solver_rank = int(rank)

@@ -1,0 +1,199 @@
+"""What a layer is.
+
+A layer reads *bottom* blobs, owns *parameter* blobs (``blobs``), and writes *top* blobs. A net
+calls it in this order:
+
+    layer.setup(bottom, top)        once: read the parameters, make ``blobs``
+    layer.reshape(bottom, top)      once after setup, and before every forward: size the tops
+    layer.forward(bottom, top)
+    layer.backward(top, propagate_down, bottom)
+
+Layers written in Python by users (type ``Python`` in a prototxt) implement these four on
+:class:`Layer`. The layers of the engine derive from :class:`TensorLayer`, where a layer is a
+pure function of tensors; autograd supplies the gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from . import common
+from .blob import Blob
+from .errors import CaffeError
+from .proto import caffe_pb2
+
+
+class BlobVec(list):
+    """A list of blobs; ``add_blob`` appends a new one (pycaffe's vector of blobs)."""
+
+    def add_blob(self, *shape: int) -> None:
+        """Append a blob of the given shape (none: a scalar)."""
+        blob = Blob()
+        blob.reshape(*shape)
+        self.append(blob)
+
+
+class Layer:
+    """Base of every layer, and of the Python layers that users write.
+
+    Attributes: ``blobs`` (the parameters), ``type`` and ``name`` (of the prototxt), ``phase``
+    (``caffe.TRAIN`` or ``caffe.TEST``), ``param_str`` (Python layers: the prototxt's string).
+    ``phase`` and ``param_str`` are set after construction, before ``setup``.
+    """
+
+    # how many bottoms and tops it takes: None means any number
+    exact_bottoms: int | None = None
+    min_bottoms: int | None = None
+    max_bottoms: int | None = None
+    exact_tops: int | None = None
+    min_tops: int | None = None
+    max_tops: int | None = None
+    equal_bottoms_tops = False
+    auto_tops = False  # missing tops are made, unnamed (losses)
+    is_loss = False  # the first top has loss weight 1 unless the prototxt says otherwise
+    # may Net's force_backward ask for the gradient of bottom i?
+    force_backward_refused: tuple[int, ...] = ()
+
+    param_str = ""
+    phase = caffe_pb2.TRAIN
+
+    def __init__(self, layer_param):
+        self.layer_param = layer_param
+        self.name = layer_param.name
+        self.type = layer_param.type
+        self.blobs = BlobVec()
+
+    def setup(self, bottom, top):
+        """Read the parameters and make ``blobs``."""
+
+    def reshape(self, bottom, top):
+        """Give every top its shape."""
+
+    def forward(self, bottom, top):
+        """Fill the tops' data."""
+        raise AttributeError(f"layer '{self.name}' ({type(self).__name__}) has no forward(self, bottom, top)")
+
+    def backward(self, top, propagate_down, bottom):
+        """Fill the diff of each bottom with ``propagate_down``, and add to the parameters' diffs."""
+        raise AttributeError(
+            f"layer '{self.name}' ({type(self).__name__}) has no backward(self, top, propagate_down, bottom)"
+        )
+
+    def error(self, message: str) -> CaffeError:
+        """The exception for a broken rule, naming the layer: ``raise self.error('...')``."""
+        return CaffeError(f"layer '{self.name}' ({self.type}): {message}")
+
+
+class TensorLayer(Layer):
+    """A layer as a pure function of tensors.
+
+    Subclasses implement three methods, in terms of shapes (tuples) and tensors (float32, or
+    float64 in gradient checks; on any device):
+
+        configure(shapes)             read ``layer_param``, append to ``blobs`` (shape and filler)
+        top_shapes(shapes)            the tops' shapes for these bottom shapes
+        compute(bottoms, params)      the tops, one tensor each, from the bottoms and ``blobs``
+
+    Gradients come from autograd, one layer at a time, so every blob's diff is where Caffe puts
+    it. ``no_gradient`` marks layers that Caffe cannot differentiate.
+    """
+
+    no_gradient = False
+    gradient_refused: tuple[int, ...] = ()  # bottoms that have no gradient (labels)
+
+    def __init__(self, layer_param):
+        super().__init__(layer_param)
+        self.needs_bottom: list[bool] = []  # set by the net: which gradients may be asked for
+        self.needs_blob: list[bool] = []
+        self._recorded = None
+
+    # -- what subclasses say --------------------------------------------------------------------
+
+    def configure(self, shapes: list[tuple[int, ...]]) -> None:
+        """Read ``layer_param``, check it, and make ``blobs``."""
+
+    def top_shapes(self, shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """The tops' shapes for these bottom shapes; raises ``self.error`` when they do not fit."""
+        raise NotImplementedError
+
+    def compute(self, bottoms: list[torch.Tensor], params: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The tops' values."""
+        raise NotImplementedError
+
+    # -- Caffe's protocol in terms of it ----------------------------------------------------------
+
+    def setup(self, bottom, top):
+        self.configure([blob.shape for blob in bottom])
+
+    def reshape(self, bottom, top):
+        for blob, shape in zip(top, self.top_shapes([blob.shape for blob in bottom]), strict=True):
+            blob.reshape(*shape)
+
+    def forward(self, bottom, top):
+        device = common.device()
+        record = any(self.needs_bottom) or any(self.needs_blob)
+        in_place = record and any(low is high for low in bottom for high in top)
+        with torch.set_grad_enabled(record):
+            sources = []
+            for i, blob in enumerate(bottom):
+                source = blob.tensor(device).detach()
+                if in_place:  # the top overwrites what the gradient may still need
+                    source = source.clone()
+                sources.append(source.requires_grad_(record and self.needs_bottom[i]))
+            params = [
+                blob.tensor(device).detach().requires_grad_(record and self.needs_blob[i])
+                for i, blob in enumerate(self.blobs)
+            ]
+            results = self.compute(sources, params)
+        self._recorded = (sources, params, results) if record else None
+        taken = {source.untyped_storage().data_ptr() for source in sources + params}
+        for blob, result in zip(top, results, strict=True):
+            blob.write(_unaliased(result.detach(), taken))
+
+    def backward(self, top, propagate_down, bottom):
+        if self.no_gradient:
+            raise self.error("Not Implemented Yet: this layer has no gradient")
+        for i in self.gradient_refused:
+            if i < len(propagate_down) and propagate_down[i]:
+                raise self.error(f"{self.type} Layer cannot backpropagate to label inputs.")
+        if self._recorded is None:
+            raise self.error(
+                "backward needs a forward of this layer before it, with gradients wanted; "
+                "call net.forward() first, and set force_backward: true in a net without a loss"
+            )
+        sources, params, results = self._recorded
+        device = common.device()
+        wanted = [i for i, want in enumerate(propagate_down) if want and sources[i].requires_grad]
+        learned = [i for i, param in enumerate(params) if param.requires_grad]
+        inputs = [sources[i] for i in wanted] + [params[i] for i in learned]
+        outputs, seeds = [], []
+        for blob, result in zip(top, results, strict=True):
+            if result.requires_grad:
+                outputs.append(result)
+                seeds.append(blob.diff_tensor(device))
+        if not inputs or not outputs:
+            grads = [None] * len(inputs)
+        else:
+            grads = torch.autograd.grad(outputs, inputs, seeds, retain_graph=True, allow_unused=True)
+        taken = {seed.untyped_storage().data_ptr() for seed in seeds}
+        for i, grad in zip(wanted, grads, strict=False):
+            if grad is None:
+                bottom[i].zero_diff()
+            else:
+                bottom[i].write_diff(_unaliased(grad, taken))
+        for i, grad in zip(learned, grads[len(wanted) :], strict=True):
+            if grad is not None:
+                self.blobs[i].add_diff(_unaliased(grad, taken))
+
+    def forget(self) -> None:
+        """Drop what backward would need (a solver does so once it is used, to free memory)."""
+        self._recorded = None
+
+
+def _unaliased(values: torch.Tensor, taken: set[int]) -> torch.Tensor:
+    """``values``, copied if its memory is already somebody's or larger than itself."""
+    storage = values.untyped_storage()
+    if storage.data_ptr() in taken or storage.nbytes() != values.numel() * values.element_size():
+        values = values.clone(memory_format=torch.contiguous_format)
+    taken.add(values.untyped_storage().data_ptr())
+    return values

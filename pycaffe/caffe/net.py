@@ -1,0 +1,364 @@
+"""Net: layers connected by blobs, run forward and backward."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from . import caffemodel
+from .blob import Blob
+from .errors import CaffeError
+from .layer import Layer, TensorLayer
+from .log import logger
+from .net_build import BuiltNet
+from .proto import caffe_pb2
+from .upgrade import read_net, upgrade_net
+
+
+class Net(BuiltNet):
+    """A net built from a prototxt.
+
+    ``Net(network_file, phase, level=0, stages=None, weights=None)``; also the old form
+    ``Net(network_file, weights_file, phase)``. ``phase`` is ``caffe.TRAIN`` or ``caffe.TEST``.
+
+    ``blobs``, ``params``, ``layer_dict``, ``top_names``, ``bottom_names`` and
+    ``blob_loss_weights`` are ordered dictionaries by name; ``layers`` and ``_layer_names`` are
+    parallel lists; ``inputs`` and ``outputs`` are names. Raises CaffeError (a RuntimeError)
+    for a missing file, a prototxt that does not parse, and a net that breaks a rule.
+    """
+
+    def __init__(self, *args, **kwargs):
+        network_file, phase, level, stages, weights = _arguments(*args, **kwargs)
+        param = read_net(network_file)
+        self._init(param, os.fsdecode(os.fspath(network_file)), phase, level, stages)
+        if weights is not None:
+            self.copy_from(weights)
+
+    @classmethod
+    def from_param(cls, param: caffe_pb2.NetParameter, source: str, phase=None, state=None) -> Net:
+        """A net from a message instead of a file; ``source`` names it in errors.
+
+        ``state`` (NetState) is merged over the message's own, ``phase`` is what both default to.
+        """
+        net = cls.__new__(cls)
+        copy = caffe_pb2.NetParameter()
+        copy.CopyFrom(param)
+        merged = caffe_pb2.NetState()
+        if phase is not None:
+            merged.phase = phase
+        merged.MergeFrom(copy.state)
+        if state is not None:
+            merged.MergeFrom(state)
+        copy.state.CopyFrom(merged)
+        net._init(upgrade_net(copy, source), source)
+        return net
+
+    # -- running ------------------------------------------------------------------------------------
+
+    def _forward(self, start_idx: int, end_idx: int) -> float:
+        """Run layers ``start_idx`` to ``end_idx``, both included; returns the summed weighted loss."""
+        loss = 0.0
+        for i in range(start_idx, end_idx + 1):
+            for hook in self._hooks["before_forward"]:
+                hook(i)
+            layer, bottoms, tops = self.layers[i], self._bottoms[i], self._tops[i]
+            layer.reshape(bottoms, tops)
+            layer.forward(bottoms, tops)
+            for blob, weight in zip(tops, self._loss_weights[i], strict=True):
+                if weight:
+                    loss += self._weighted(blob, weight)
+            if self._debug_info:
+                self._log_forward(i)
+            for hook in self._hooks["after_forward"]:
+                hook(i)
+        return loss
+
+    @staticmethod
+    def _weighted(blob: Blob, weight: float) -> float:
+        if blob._diff.is_zero:  # the top grew, or its diff was cleared
+            blob.diff[...] = weight
+        return float((blob.tensor().double() * blob.diff_tensor()).sum())
+
+    def _backward(self, start_idx: int, end_idx: int) -> None:
+        """Run backward from layer ``start_idx`` down to ``end_idx``, both included."""
+        for i in range(start_idx, end_idx - 1, -1):
+            for hook in self._hooks["before_backward"]:
+                hook(i)
+            if self._needs[i]:
+                self.layers[i].backward(self._tops[i], self._bottom_needs[i], self._bottoms[i])
+                if self._debug_info:
+                    self._log_backward(i)
+            for hook in self._hooks["after_backward"]:
+                hook(i)
+
+    def _forget(self) -> None:
+        """Drop what only a second backward of the same forward would need."""
+        for layer in self.layers:
+            if isinstance(layer, TensorLayer):
+                layer.forget()
+
+    def _index(self, layer_name: str) -> int:
+        if layer_name not in self._layer_names:
+            raise ValueError(f"'{layer_name}' is not in list: the net has no layer of that name")
+        return self._layer_names.index(layer_name)
+
+    def forward(self, blobs=None, start=None, end=None, **kwargs) -> dict[str, np.ndarray]:
+        """Run the net, or its layers ``start`` to ``end`` (names, both included).
+
+        Keyword arguments, if any, give the data of every net input (first axis as the blob's).
+        Returns name → array for the net's outputs (or the tops of ``end``) and for the names in
+        ``blobs``. The arrays are live: the next forward overwrites them. Inputs are not reshaped
+        to the arrays given; call ``net.blobs[name].reshape(...)`` before.
+        """
+        if start is not None:
+            first = self._index(start)
+        else:
+            first = 0
+        if end is not None:
+            last = self._index(end)
+            names = set(self.top_names[end]) | set(blobs or [])
+        else:
+            last = len(self.layers) - 1
+            names = set(self.outputs) | set(blobs or [])
+        if kwargs:
+            if set(kwargs) != set(self.inputs):
+                raise Exception(
+                    f"Input blob arguments do not match net inputs. Given: {sorted(kwargs)}; "
+                    f"the net's inputs: {self.inputs}"
+                )
+            for name, array in kwargs.items():
+                if len(array) != self.blobs[name].shape[0]:
+                    raise Exception(
+                        f"Input is not batch sized: '{name}' holds {self.blobs[name].shape[0]}, given {len(array)}"
+                    )
+                self.blobs[name].data[...] = array
+        self._forward(first, last)
+        return {name: self.blobs[name].data for name in names}
+
+    def backward(self, diffs=None, start=None, end=None, **kwargs) -> dict[str, np.ndarray]:
+        """Run backward, or from layer ``start`` down to ``end`` (names, both included).
+
+        Keyword arguments, if any, give the diff of every net output. Returns name → array of the
+        diffs of the net's inputs (or the bottoms of ``end``) and of the names in ``diffs``.
+        Parameter diffs are added to; bottom diffs are overwritten.
+        """
+        first = self._index(start) if start is not None else len(self.layers) - 1
+        if end is not None:
+            last = self._index(end)
+            names = set(self.bottom_names[end]) | set(diffs or [])
+        else:
+            last = 0
+            names = set(self.inputs) | set(diffs or [])
+        if kwargs:
+            if set(kwargs) != set(self.outputs):
+                raise Exception(
+                    f"Top diff arguments do not match net outputs. Given: {sorted(kwargs)}; "
+                    f"the net's outputs: {self.outputs}"
+                )
+            for name, array in kwargs.items():
+                blob = self.blobs[name]
+                if blob.shape and len(array) != blob.shape[0]:
+                    raise Exception(
+                        f"Diff is not batch sized: '{name}' holds {blob.shape[0]}, given {len(array)}"
+                    )
+                blob.diff[...] = array
+        self._backward(first, last)
+        return {name: self.blobs[name].diff for name in names}
+
+    def forward_all(self, blobs=None, **kwargs) -> dict[str, np.ndarray]:
+        """Run the inputs given, any number of items, in batches; returns whole output arrays (copies)."""
+        return self._in_batches(kwargs, lambda **part: self.forward(blobs=blobs, **part))
+
+    def forward_backward_all(self, blobs=None, diffs=None, **kwargs):
+        """Run forward and backward over any number of items, in batches: (outputs, diffs) by name."""
+
+        def both(**part):
+            outs = self.forward(blobs=blobs, **{name: part[name] for name in self.inputs if name in part})
+            grads = self.backward(diffs=diffs, **{name: part[name] for name in self.outputs if name in part})
+            return {("data", name): array for name, array in outs.items()} | {
+                ("diff", name): array for name, array in grads.items()
+            }
+
+        whole = self._in_batches(kwargs, both)
+        return tuple({name: whole[kind, name] for kind, name in whole if kind == k} for k in ("data", "diff"))
+
+    def _in_batches(self, arrays: dict, run) -> dict:
+        """``run(**part)`` over batches of ``arrays``, the last one padded with zeros; results joined."""
+        if not arrays:
+            raise Exception(f"give the arrays by keyword; the net's inputs are {self.inputs}")
+        first = next(iter(arrays))
+        top, length = self.blobs[first].shape[0], len(arrays[first])
+        collected: dict = {}
+        for at in range(0, length, top):
+            take = min(top, length - at)
+            part = {name: _padded(array[at : at + take], top) for name, array in arrays.items()}
+            for key, array in run(**part).items():
+                collected.setdefault(key, []).append(array[:take].copy())
+        return {key: np.concatenate(parts) for key, parts in collected.items()}
+
+    def reshape(self) -> None:
+        """Propagate the inputs' shapes through every layer (forward does so by itself)."""
+        for layer, bottoms, tops in zip(self.layers, self._bottoms, self._tops, strict=True):
+            layer.reshape(bottoms, tops)
+
+    def clear_param_diffs(self) -> None:
+        """Set the gradients of all parameters to 0."""
+        for learnable in self._param_table.learnable:
+            learnable.blob.zero_diff()
+
+    @property
+    def blob_loss_weights(self) -> OrderedDict[str, float]:
+        """Blob name → its loss weight (0 for most)."""
+        weights = OrderedDict((name, 0.0) for name in self.blobs)
+        for i, name in enumerate(self._layer_names):
+            for top, weight in zip(self.top_names[name], self._loss_weights[i], strict=False):
+                weights[top] = weight
+        return weights
+
+    def before_forward(self, function):
+        """Call ``function(layer_index)`` before each layer's forward."""
+        self._hooks["before_forward"].append(function)
+
+    def after_forward(self, function):
+        """Call ``function(layer_index)`` after each layer's forward."""
+        self._hooks["after_forward"].append(function)
+
+    def before_backward(self, function):
+        """Call ``function(layer_index)`` before each layer's backward."""
+        self._hooks["before_backward"].append(function)
+
+    def after_backward(self, function):
+        """Call ``function(layer_index)`` after each layer's backward."""
+        self._hooks["after_backward"].append(function)
+
+    def _bottom_ids(self, index: int) -> list[int]:
+        return [list(self.blobs).index(name) for name in self.bottom_names[self._layer_names[index]]]
+
+    def _top_ids(self, index: int) -> list[int]:
+        return [list(self.blobs).index(name) for name in self.top_names[self._layer_names[index]]]
+
+    # -- weights ------------------------------------------------------------------------------------
+
+    def copy_from(self, path) -> None:
+        """Load the weights of a ``.caffemodel`` into the layers of equal name.
+
+        Layers that the file lacks keep their values; layers that the net lacks are ignored. Raises
+        CaffeError, before anything is changed, when a layer's blobs differ in number or shape.
+        """
+        with caffemodel.open_model(path) as reader:
+            plan = []
+            for stored in caffemodel.read_layers(reader):
+                if stored.name not in self._layer_names:
+                    logger.info("Ignoring source layer %s", stored.name)
+                    continue
+                layer = self.layers[self._index(stored.name)]
+                _check_source(reader.path, stored, layer)
+                plan += zip(layer.blobs, stored.blobs, strict=True)
+            for blob, source in plan:
+                reader.fill(blob, source)
+
+    def share_with(self, other: Net) -> None:
+        """Use the parameter values of ``other``'s layers of equal name, in the same memory."""
+        for name, source in zip(other._layer_names, other.layers, strict=True):
+            if name not in self._layer_names:
+                continue
+            layer = self.layers[self._index(name)]
+            if len(layer.blobs) != len(source.blobs):
+                raise layer.error(
+                    f"Incompatible number of blobs for layer {name}: {len(source.blobs)} in the other net, "
+                    f"{len(layer.blobs)} here"
+                )
+            for i, (mine, theirs) in enumerate(zip(layer.blobs, source.blobs, strict=True)):
+                if mine.shape != theirs.shape:
+                    raise layer.error(
+                        f"Cannot share param {i} weights from layer '{name}'; shape mismatch.  Source param shape "
+                        f"is {theirs.shape_string()}; target param shape is {mine.shape_string()}"
+                    )
+                mine.share_data(theirs)
+
+    def save(self, path) -> None:
+        """Write all parameters as a ``.caffemodel``. The file appears whole or not at all."""
+        caffemodel.save(path, self._name, self._stored_layers())
+
+    def _stored_layers(self):
+        return [(param, layer.blobs) for param, layer in zip(self._layer_params, self.layers, strict=True)]
+
+    # -- debug_info -----------------------------------------------------------------------------------
+
+    def _log_forward(self, i):
+        name = self._layer_names[i]
+        for top, blob in zip(self.top_names[name], self._tops[i], strict=True):
+            logger.info("    [Forward] Layer %s, top blob %s data: %g", name, top, _mean_abs(blob.data))
+        for j, blob in enumerate(self.layers[i].blobs):
+            spec = self._layer_params[i].param
+            label = (spec[j].name if j < len(spec) else "") or str(j)
+            logger.info("    [Forward] Layer %s, param blob %s data: %g", name, label, _mean_abs(blob.data))
+
+    def _log_backward(self, i):
+        name = self._layer_names[i]
+        for j, (bottom, blob) in enumerate(zip(self.bottom_names[name], self._bottoms[i], strict=True)):
+            if self._bottom_needs[i][j]:
+                logger.info(
+                    "    [Backward] Layer %s, bottom blob %s diff: %g", name, bottom, _mean_abs(blob.diff)
+                )
+        for j, blob in enumerate(self.layers[i].blobs):
+            if self._param_table.learns[i][j]:
+                logger.info("    [Backward] Layer %s, param blob %d diff: %g", name, j, _mean_abs(blob.diff))
+
+
+def _arguments(*args, **kwargs):
+    """The two constructors of pycaffe's Net told apart: (file, phase, level, stages, weights)."""
+    if len(args) >= 2 and isinstance(args[1], (str, bytes, Path)):
+        if len(args) != 3 or kwargs or not isinstance(args[2], int):
+            raise TypeError("Net takes (network_file, weights_file, phase), phase caffe.TRAIN or caffe.TEST")
+        logger.warning("DEPRECATION WARNING - deprecated use of Python interface")
+        logger.warning('Use this instead (with the named "weights" parameter):')
+        logger.warning("Net('%s', %d, weights='%s')", args[0], args[2], args[1])
+        return args[0], args[2], 0, None, args[1]
+    names = ("network_file", "phase", "level", "stages", "weights")
+    if len(args) > 4:
+        raise TypeError("Net takes (network_file, phase, level=0, stages=None, weights=...)")
+    given = dict(zip(names, args, strict=False))
+    for name, value in kwargs.items():
+        if name not in names or name in given:
+            raise TypeError(
+                f"Net got an unexpected or repeated argument '{name}'; it takes {', '.join(names)}"
+            )
+        given[name] = value
+    if "network_file" not in given or not isinstance(given.get("phase"), int):
+        raise TypeError(
+            "Net takes (network_file, phase, level=0, stages=None, weights=None), phase caffe.TRAIN or caffe.TEST; "
+            f"got {args!r} {kwargs!r}"
+        )
+    return tuple(given.get(name, 0 if name == "level" else None) for name in names)
+
+
+def _check_source(path: str, stored, layer: Layer):
+    if len(stored.blobs) != len(layer.blobs):
+        raise CaffeError(
+            f"{path}: Incompatible number of blobs for layer {layer.name}: {len(stored.blobs)} in the file, "
+            f"{len(layer.blobs)} in the net. These are weights of another net; rename the layer to learn it afresh."
+        )
+    for i, (source, blob) in enumerate(zip(stored.blobs, layer.blobs, strict=True)):
+        if not source.fits(blob.shape):
+            raise CaffeError(
+                f"{path}: Cannot copy param {i} weights from layer '{layer.name}'; shape mismatch.  Source param "
+                f"shape is {' '.join(map(str, source.shape))} ({source.count}); target param shape is "
+                f"{blob.shape_string()}. To learn this layer's parameters from scratch rather than copying from a "
+                "saved net, rename the layer."
+            )
+
+
+def _mean_abs(array: np.ndarray) -> float:
+    return float(np.abs(array).mean()) if array.size else 0.0
+
+
+def _padded(array: np.ndarray, length: int) -> np.ndarray:
+    """``array`` with zero items appended up to ``length``."""
+    missing = length - len(array)
+    if missing == 0:
+        return array
+    return np.concatenate([array, np.zeros((missing, *np.shape(array)[1:]), np.asarray(array).dtype)])

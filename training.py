@@ -1,0 +1,332 @@
+"""The training run that every model directory's ``solve.py`` shares.
+
+A ``solve.py`` says where its weights come from and how long to train; :func:`main` does the rest:
+it reads the command line, checks that everything needed is there, picks the device, builds the
+solver, loads the parent's weights, fills the upsampling kernels, trains, scores, and saves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+import signal
+import sys
+import time
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Caffe logs every layer it builds; show warnings only, unless asked (GLOG_minloglevel=0 shows all)
+os.environ.setdefault("GLOG_minloglevel", "2")
+
+import caffe
+import numpy as np
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+from tqdm import tqdm
+
+import layers
+import score
+import surgery
+
+
+@dataclass
+class Parent:
+    """The net whose weights a net starts from: its name, file patterns in order of preference
+    (relative to the model directory), and how to obtain such a file."""
+
+    name: str
+    files: tuple[str, ...]
+    how: str
+
+    def find(self) -> Path:
+        """The first pattern's newest file (highest iteration); DataError when no pattern matches."""
+        for pattern in self.files:
+            found = sorted(Path().glob(pattern) if "*" in pattern else [], key=_iteration)
+            if found:
+                return found[-1]
+            if Path(pattern).is_file():
+                return Path(pattern)
+        raise layers.DataError(
+            f"no weights of the parent stage {self.name}: looked for {', '.join(self.files)} in {Path.cwd()}.\n"
+            f"  To get them: {self.how}\n"
+            "  If you have them elsewhere: python solve.py --weights FILE.caffemodel"
+        )
+
+
+def _iteration(path: Path) -> int:
+    number = re.search(r"_iter_(\d+)", path.name)
+    return int(number[1]) if number else -1
+
+
+@contextmanager
+def one_message():
+    """Turn the errors that bad input causes into one message and exit status 1."""
+    try:
+        yield
+    except (getattr(caffe, "CaffeError", layers.DataError), layers.DataError, surgery.SurgeryError) as error:
+        sys.exit(f"error: {error}")
+
+
+def main(file: str, parent: Parent | None = None, rounds: int = 50, iterations: int = 2000) -> None:
+    """Train the net of the directory that holds ``file`` (a ``solve.py``).
+
+    The net trains for ``rounds`` rounds of ``iterations`` updates and is scored after each;
+    ``parent`` is where its weights come from (None: from its fillers). The command line may
+    override all of it; see ``--help``.
+    """
+    directory = Path(file).resolve().parent
+    args = _arguments(directory, rounds * iterations)
+    for name in ("solver", "weights", "snapshot"):  # given relative to where the user stands
+        value = getattr(args, name)
+        if value is not None:
+            setattr(args, name, _located(value, directory))
+    os.chdir(directory)
+    with one_message():
+        run = Run(args, parent, iterations)
+        run.train(args.iterations)
+
+
+def _located(path: str, directory: Path) -> str:
+    """``path`` as the user meant it: from where they stand, or from the model directory."""
+    return str(Path(path).absolute()) if Path(path).exists() or not (directory / path).exists() else path
+
+
+def _arguments(directory: Path, iterations: int):
+    parser = argparse.ArgumentParser(description=f"Train {directory.name}; see {directory.name}/solver.prototxt.")
+    device = parser.add_mutually_exclusive_group()
+    device.add_argument("--gpu", type=int, metavar="N", help="use GPU N (default: the first one, if there is one)")
+    device.add_argument("--cpu", action="store_true", help="use the CPU")
+    parser.add_argument("--solver", default="solver.prototxt", metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--weights", metavar="FILE", help="start from this .caffemodel, not the parent stage's")
+    parser.add_argument(
+        "--iterations", type=int, default=iterations, metavar="N", help="train to iteration N (default: %(default)s)"
+    )
+    parser.add_argument("--snapshot", metavar="FILE", help="resume from this .solverstate")
+    args = parser.parse_args()
+    if args.snapshot and args.weights:
+        parser.error("Give a snapshot to resume training or weights to finetune but not both.")
+    if args.iterations < 1:
+        parser.error(f"--iterations must be at least 1, got {args.iterations}")
+    return args
+
+
+def choose_device(gpu: int | None, cpu: bool) -> str:
+    """Set Caffe's mode as asked, or to the first GPU if there is one; returns a name to print."""
+    count = getattr(caffe, "device_count", lambda: 0)()  # the original engine cannot be asked: CPU
+    if cpu or (gpu is None and count == 0):
+        caffe.set_mode_cpu()
+        return "CPU"
+    caffe.set_device(gpu or 0)
+    caffe.set_mode_gpu()
+    return f"GPU {gpu or 0}"
+
+
+class Run:
+    """One training run: a solver, ready to train, in the model's directory."""
+
+    def __init__(self, args, parent: Parent | None, iterations: int):
+        proto = _read_text(args.solver, caffe_pb2.SolverParameter())
+        train, test = _net_files(proto, args.solver)
+        self.train_param = _read_text(train, caffe_pb2.NetParameter())
+        self.test_param = _read_text(test, caffe_pb2.NetParameter())
+        weights = self._preflight(args, parent)
+        Path(proto.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
+        print(f"{Path.cwd().name}: {args.solver} on {choose_device(args.gpu, args.cpu)}", flush=True)
+        self.solver = caffe.get_solver(args.solver)
+        self.between_scores = iterations
+        self.display = self.solver.param.display or 20
+        net = self.solver.net
+        if args.snapshot:
+            self.solver.restore(args.snapshot)
+            layers.resume(self.solver.iter * proto.iter_size)
+            print(f"resumed at iteration {self.solver.iter} from {args.snapshot}")
+        elif weights:
+            print(f"weights from {weights}")
+            print(surgery.load_parent(net, str(weights)))
+        upsampling = [name for name in net.params if "up" in name]
+        if not args.snapshot:
+            surgery.interp(net, upsampling)
+        surgery.check_ready(net, self.train_param)
+        self.meter = LossMeter(net, self.train_param)
+        self.validation = layers.split_ids(*_data_source(self.test_param))
+        self.stopped = False
+
+    def _preflight(self, args, parent: Parent | None):
+        """The weights to start from, after a look at everything the run needs; all that is missing
+        is told at once."""
+        problems, weights = [], args.weights
+        for what in (args.weights, args.snapshot):
+            if what and not Path(what).is_file():
+                problems.append(f"no such file: {what}")
+        if parent and not (args.weights or args.snapshot):
+            try:
+                weights = parent.find()
+            except layers.DataError as error:
+                problems.append(str(error))
+        for param in (self.train_param, self.test_param):
+            try:
+                layers.split_ids(*_data_source(param))
+            except layers.DataError as error:
+                problems.append(str(error))
+        if problems:
+            raise layers.DataError("\n".join(dict.fromkeys(problems)))
+        return weights
+
+    def train(self, last: int) -> None:
+        """Train to iteration ``last``, scoring every ``iterations`` updates and at the end, then save."""
+        solver = self.solver
+        if solver.iter >= last:
+            print(f"nothing to do: at iteration {solver.iter} already (--iterations {last} is the last one)")
+            return
+        previous = signal.signal(signal.SIGINT, self._stop)
+        bar = tqdm(total=last, initial=solver.iter, unit="it", disable=None, dynamic_ncols=True)
+        clock, marked = time.monotonic(), solver.iter
+        try:
+            while solver.iter < last and not self.stopped:
+                at = solver.iter
+                solver.step(1)
+                self.meter.update()
+                bar.update()
+                if at % self.display == 0:
+                    bar.set_postfix_str(f"{self.meter.per_pixel:.4f} loss per pixel", refresh=False)
+                    seconds = time.monotonic() - clock
+                    bar.write(self.meter.line(at, solver.iter - marked, seconds), file=sys.stdout)
+                    sys.stdout.flush()
+                    clock, marked = time.monotonic(), solver.iter
+                for sentence in self.meter.warnings():
+                    bar.write(f"warning: {sentence}", file=sys.stdout)
+                if solver.iter < last and solver.iter % self.between_scores == 0:
+                    bar.clear()
+                    self.score()
+        finally:
+            bar.close()
+            signal.signal(signal.SIGINT, previous)
+        if self.stopped:
+            solver.snapshot()
+            state = f"{self._prefix()}_iter_{solver.iter}.solverstate"
+            sys.exit(f"stopped at iteration {solver.iter}; go on with: python solve.py --snapshot {state}")
+        self.score()
+        solver.snapshot()
+        print(f"saved {self._prefix()}_iter_{solver.iter}.caffemodel and .solverstate")
+
+    def _prefix(self) -> str:
+        return self.solver_prefix
+
+    def _stop(self, *_):
+        """Ctrl-C: finish this iteration, save, and leave; a second one leaves at once."""
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+
+    def score(self):
+        """Score the net on its validation split; prints the paper's four metrics."""
+        result = score.seg_tests(self.solver, False, self.validation)
+        for sentence in result.fingerprints():
+            print(f"warning: {sentence}")
+        return result
+
+
+class LossMeter:
+    """Caffe's loss beside the loss per labelled pixel, which tells how training goes.
+
+    An unnormalised loss is a sum over the image's pixels, 100 000 and more; divided by the pixels
+    that carry a label it is ln C for a net that knows nothing of C classes, and falls from there.
+    """
+
+    WINDOW = 20
+
+    def __init__(self, net, param: caffe_pb2.NetParameter):
+        self.net = net
+        self.losses = [layer for layer in param.layer if layer.type == "SoftmaxWithLoss"]
+        self.recent: deque[tuple[float, float]] = deque(maxlen=self.WINDOW)
+        self.chance = sum(math.log(net.blobs[layer.bottom[0]].shape[1]) for layer in self.losses)
+        self._flat = 0
+        self._told = False
+
+    def update(self) -> None:
+        """Take note of the iteration just done. Raises DataError when the loss is not finite."""
+        total = per_pixel = 0.0
+        for layer in self.losses:
+            value = float(self.net.blobs[layer.top[0]].data)
+            total += value
+            per_pixel += value * self._share(layer)
+        if not math.isfinite(total):
+            raise layers.DataError(
+                f"the loss became {total}: the learning rate is too high for this loss, or the weights hold NaN. "
+                "An unnormalised loss (normalize: false) wants base_lr 1e-10 and the like; a normalised one 1e-4."
+            )
+        self.recent.append((total, per_pixel))
+
+    def _share(self, layer) -> float:
+        """Factor from this layer's loss to loss per labelled pixel, for the last image."""
+        labels = self.net.blobs[layer.bottom[1]].data
+        param = layer.loss_param
+        valid = labels.size
+        if param.HasField("ignore_label"):
+            valid = int(np.count_nonzero(labels != param.ignore_label))
+        mode = param.normalization
+        if not param.HasField("normalization") and param.HasField("normalize") and not param.normalize:
+            mode = caffe_pb2.LossParameter.BATCH_SIZE
+        denominator = {
+            caffe_pb2.LossParameter.FULL: labels.size,
+            caffe_pb2.LossParameter.VALID: valid,
+            caffe_pb2.LossParameter.BATCH_SIZE: labels.shape[0],
+            caffe_pb2.LossParameter.NONE: 1,
+        }[mode]
+        return max(denominator, 1) / max(valid, 1)
+
+    @property
+    def loss(self) -> float:
+        """Mean of Caffe's loss over the last 20 iterations."""
+        return sum(total for total, _ in self.recent) / max(len(self.recent), 1)
+
+    @property
+    def per_pixel(self) -> float:
+        """Mean loss per labelled pixel over the last 20 iterations."""
+        return sum(value for _, value in self.recent) / max(len(self.recent), 1)
+
+    def line(self, iteration: int, done: int, seconds: float) -> str:
+        """A log line in Caffe's words, with the loss per pixel added."""
+        rate = done / seconds if seconds else 0
+        return (
+            f"Iteration {iteration} ({rate:.4g} iter/s, {seconds:.4g}s/{done} iters), loss = {self.loss:.6g}, "
+            f"{self.per_pixel:.4f} per pixel (an untrained net: {self.chance:.4f})"
+        )
+
+    def warnings(self):
+        """Sentences, each said once, when the loss stays where an untrained net's is."""
+        self._flat = self._flat + 1 if abs(self.recent[-1][1] - self.chance) < 1e-4 * self.chance else 0
+        if self._flat >= 100 and not self._told:
+            self._told = True
+            yield (
+                f"the loss per pixel has been {self.chance:.4f} = ln C for 100 iterations: all scores are equal, so "
+                "nothing is learned. Some layer is zero or its learning rate is; look at the report of copied weights."
+            )
+
+
+def _read_text(path, message):
+    try:
+        return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
+    except FileNotFoundError as error:
+        made = " Make it with: python net.py" if message.DESCRIPTOR.name == "NetParameter" else ""
+        raise layers.DataError(f"no such file: {Path(path).absolute()}.{made}") from error
+    except (text_format.ParseError, UnicodeDecodeError, OSError) as error:
+        raise layers.DataError(f"{Path(path).absolute()}: not a valid prototxt: {error}") from error
+
+
+def _net_files(proto, solver: str) -> tuple[str, str]:
+    if not (proto.train_net and proto.test_net):
+        raise layers.DataError(f"{solver}: solve.py needs 'train_net' and 'test_net' in the solver")
+    return proto.train_net, proto.test_net[0]
+
+
+def _data_source(param) -> tuple[str, str]:
+    """Class name and param_str of a net's data layer."""
+    for layer in param.layer:
+        if layer.type == "Python" and not layer.bottom:
+            return layer.python_param.layer, layer.python_param.param_str
+    raise layers.DataError(f"{param.name}: the net has no Python data layer")
