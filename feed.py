@@ -40,6 +40,13 @@ def read_lines(path: str | os.PathLike, what: str, fix: str = "") -> list[str]:
     return lines
 
 
+def resume(consumed: int) -> None:
+    """Put every living data layer of a training net where it is after ``consumed`` items."""
+    for layer in live:
+        if layer.phase == caffe.TRAIN:
+            layer.skip_to(consumed)
+
+
 class Order:
     """Which item comes k-th: ``order[k]``, a pure function of (size, seed, k).
 
@@ -102,13 +109,12 @@ class SegDataLayer(caffe.Layer):
     Tops: ``data``, 1 x 3 x H x W float, BGR minus mean, and ``label``, 1 x 1 x H x W class
     indices, 255 for void. Each forward consumes one item; ``reshape`` loads it and sizes the tops.
 
-    A data set's class defines ``dataset``, ``directory``, ``how_to_get``, and the two methods
-    :meth:`split_file` and :meth:`load`.
+    A data set's class defines ``dataset``, ``directory``, and the methods :meth:`split_file`,
+    :meth:`load` and :meth:`get_it`.
     """
 
     dataset = ""  # the folder under data/ that tells about it, with classes.txt
     directory = ""  # which key of param_str holds its directory
-    how_to_get = ""
     tops = ("data", "label")
     defaults: dict[str, Any] = {"randomize": True, "seed": 1337, "classes": 21}
     required: tuple[str, ...] = ("split", "mean")
@@ -121,19 +127,32 @@ class SegDataLayer(caffe.Layer):
         """The item called ``name``: for each top an array of C x H x W."""
         raise NotImplementedError
 
+    def open(self) -> None:
+        """Read ``param_str`` and the split: sets ``params``, ``root`` (the directory) and ``ids``."""
+        self.params = self.read_params()
+        self.root = Path(os.path.abspath(self._locate(self.params[self.directory])))
+        if not self.root.is_dir():
+            raise DataError(f"{self._who()}: data set directory {self.root} does not exist. {self.get_it()}")
+        self.ids = read_lines(self.split_file(), f"{self._who()}: split file", self.get_split())
+
+    def get_it(self) -> str:
+        """What to do for the data set to be there: commands, archives, where to unpack them."""
+        raise NotImplementedError
+
+    def get_split(self) -> str:
+        """What to do when the data set is there but not the split."""
+        others = sorted(path.stem for path in self.split_file().parent.glob("*.txt"))
+        return f"There are the splits: {', '.join(others)}" if others else self.get_it()
+
     # the four methods that Caffe calls
 
     def setup(self, bottom, top):
-        self.params = self._read_params()
+        self.open()
         if len(top) != len(self.tops) or len(bottom):
             raise DataError(
                 f"{self._who()} has {len(bottom)} bottoms and {len(top)} tops; it takes no bottom, and the "
                 f"tops {', '.join(self.tops)}"
             )
-        self.root = Path(os.path.abspath(self._locate(self.params[self.directory])))
-        if not self.root.is_dir():
-            raise DataError(f"{self._who()}: data set directory {self.root} does not exist. {self._fix()}")
-        self.ids = read_lines(self.split_file(), f"{self._who()}: split file", self._fix())
         seed = None
         if "train" in self.params["split"] and self.params["randomize"]:
             seed = self.params["seed"]
@@ -207,23 +226,20 @@ class SegDataLayer(caffe.Layer):
     def _must_exist(self, path: Path, what: str) -> None:
         if not path.exists():
             raise DataError(
-                f"{what} {path} does not exist, though {self.split_file()} lists it. {self._fix()}"
+                f"{what} {path} does not exist, though {self.split_file()} lists it. {self.get_it()}"
             )
 
     def _who(self) -> str:
         name = getattr(self, "name", None)
         return f"layer {name} ({type(self).__name__})" if name else type(self).__name__
 
-    def _fix(self) -> str:
-        return self.how_to_get.format(root=ROOT, dir=self.root)
-
     def _locate(self, directory: str) -> str:
         data = os.environ.get("FCN_DATA")
         parts = Path(directory).parts
         return os.path.join(data, *parts[2:]) if data and parts[:2] == ("..", "data") else directory
 
-    def _read_params(self) -> dict[str, Any]:
-        """``param_str`` as a dictionary with the defaults filled in, every key and type checked."""
+    def read_params(self) -> dict[str, Any]:
+        """``param_str`` as a dictionary with the defaults filled in; DataError for a wrong key or value."""
         where = f"{self._who()}: param_str"
         try:
             given = ast.literal_eval(self.param_str)

@@ -25,7 +25,7 @@ class DataError(RuntimeError):
 def _open(path: str | os.PathLike, what: str) -> Image.Image:
     path = os.fspath(path)
     if not os.path.isfile(path):
-        found = "is a folder" if os.path.isdir(path) else "does not exist"
+        found = "is a folder without images" if os.path.isdir(path) else "does not exist"
         raise DataError(f"{what} {path} {found}")
     if os.path.getsize(path) == 0:
         raise DataError(f"{what} {path} is empty (0 bytes): copy or download it again")
@@ -114,7 +114,7 @@ def find(paths: Iterable[str | os.PathLike]) -> list[str]:
     """The image files among ``paths``: a file stands for itself, a folder for the images in it.
 
     A folder's images come in the order of their names; subfolders and other files are passed
-    over. A path that does not exist is kept, for the reader to report.
+    over. A path that does not exist, and a folder without images, are kept for the reader to report.
     """
     files = []
     for path in map(os.fspath, paths):
@@ -122,5 +122,5 @@ def find(paths: Iterable[str | os.PathLike]) -> list[str]:
             files.append(path)
             continue
         names = sorted(n for n in os.listdir(path) if os.path.splitext(n)[1].lower() in SUFFIXES)
-        files += [os.path.join(path, name) for name in names if not name.startswith(".")]
+        files += [os.path.join(path, name) for name in names if not name.startswith(".")] or [path]
     return files

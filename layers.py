@@ -12,8 +12,48 @@ from pathlib import Path
 
 import numpy as np
 
-from feed import SegDataLayer
+from feed import ROOT, SegDataLayer, class_names, live, resume
 from images import DataError, load_label
+
+__all__ = [
+    "DataError",
+    "SBDDSegDataLayer",
+    "SegDataLayer",
+    "VOCSegDataLayer",
+    "class_names",
+    "live",
+    "reader",
+    "resume",
+    "split_ids",
+]
+
+SAMPLE = f"`python data/pascal/prepare.py sample` (in {ROOT})"
+
+
+def reader(layer: str, param_str: str) -> SegDataLayer:
+    """The data layer of this class outside a net: its ``params`` are read, its data set not yet looked for.
+
+    Raises :class:`DataError` for an unknown class, or parameters that the layer itself would refuse.
+    """
+    cls = globals().get(layer)
+    if not (isinstance(cls, type) and issubclass(cls, SegDataLayer)):
+        known = [n for n, c in globals().items() if isinstance(c, type) and issubclass(c, SegDataLayer)]
+        raise DataError(f"layers.py has no data layer {layer!r}; it has {', '.join(known)}")
+    made = cls.__new__(cls)  # its constructor is for nets
+    made.param_str = param_str
+    made.params = made.read_params()
+    return made
+
+
+def split_ids(layer: str, param_str: str) -> list[str]:
+    """The ids that the data layer of this class would read, in file order, without building a net.
+
+    Raises :class:`DataError`, as the layer itself would, when the parameters are wrong or the
+    data set is not there.
+    """
+    made = reader(layer, param_str)
+    made.open()
+    return made.ids
 
 
 class VOCSegDataLayer(SegDataLayer):
@@ -21,13 +61,6 @@ class VOCSegDataLayer(SegDataLayer):
 
     dataset = "pascal"
     directory = "voc_dir"
-    how_to_get = (
-        "To get PASCAL VOC 2011, download VOCtrainval_25-May-2011.tar from "
-        "http://host.robots.ox.ac.uk/pascal/VOC/voc2011/ and unpack it so that its "
-        "TrainVal/VOCdevkit/VOC2011 becomes {dir}; the split seg11valid is then made by "
-        "`python data/pascal/prepare.py seg11valid` (in {root}). To try with three photographs, "
-        "`python data/pascal/prepare.py sample` lays them out as data/pascal/sample/VOC2011"
-    )
 
     def split_file(self) -> Path:
         return self.root / "ImageSets" / "Segmentation" / f"{self.params['split']}.txt"
@@ -36,6 +69,22 @@ class VOCSegDataLayer(SegDataLayer):
         image = self.photo(self.root / "JPEGImages" / f"{name}.jpg")
         path = self.root / "SegmentationClass" / f"{name}.png"
         return image, self.label(load_label, path, image.shape[1:])
+
+    def get_it(self) -> str:
+        if self.root.parent.name == "sample":
+            return f"Get it with {SAMPLE}"
+        return (
+            "To get PASCAL VOC 2011, download VOCtrainval_25-May-2011.tar from "
+            "http://host.robots.ox.ac.uk/pascal/VOC/voc2011/ and unpack it so that its "
+            f"TrainVal/VOCdevkit/VOC2011 becomes {self.root}; then `python data/pascal/prepare.py seg11valid` "
+            f"(in {ROOT}) makes the validation split. To try with three photographs instead, {SAMPLE} makes "
+            "data/pascal/sample/VOC2011"
+        )
+
+    def get_split(self) -> str:
+        if self.params["split"] == "seg11valid":
+            return f"Make it with `python data/pascal/prepare.py seg11valid` (in {ROOT})"
+        return super().get_split()
 
 
 class SBDDSegDataLayer(SegDataLayer):
@@ -46,13 +95,6 @@ class SBDDSegDataLayer(SegDataLayer):
 
     dataset = "pascal"
     directory = "sbdd_dir"
-    how_to_get = (
-        "To get SBD, download benchmark.tgz (1.3 GB) from "
-        "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/ "
-        "and unpack it so that its benchmark_RELEASE/dataset becomes {dir}. To try with three photographs, "
-        "`python data/pascal/prepare.py sample` (in {root}) makes data/pascal/sample/VOC2011 "
-        "for VOCSegDataLayer"
-    )
 
     def split_file(self) -> Path:
         return self.root / f"{self.params['split']}.txt"
@@ -62,10 +104,18 @@ class SBDDSegDataLayer(SegDataLayer):
         png, mat = (self.root / "cls" / f"{name}.{suffix}" for suffix in ("png", "mat"))
         if png.exists():
             return image, self.label(load_label, png, image.shape[1:])
-        return image, self.label(_load_sbd_mat, mat, image.shape[1:])
+        return image, self.label(_load_mat, mat, image.shape[1:])
+
+    def get_it(self) -> str:
+        return (
+            "To get SBD, download benchmark.tgz (1.3 GB) from "
+            "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/ "
+            f"and unpack it so that its benchmark_RELEASE/dataset becomes {self.root}. To try with three "
+            f"photographs instead, {SAMPLE} makes data/pascal/sample/VOC2011, on which mini-fcn8s trains"
+        )
 
 
-def _load_sbd_mat(path: Path) -> np.ndarray:
+def _load_mat(path: Path) -> np.ndarray:
     """The class indices (H x W, uint8) of SBD's MATLAB struct GTcls."""
     from scipy.io import loadmat  # takes half a second, and only SBD's own files need it
 

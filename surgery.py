@@ -1,0 +1,266 @@
+"""Net surgery: weights from one net to another, bilinear kernels, and a look at what is still zero.
+
+Everything works on ``net.params[layer][i].data``, so nets of either engine will do.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from caffe.proto import caffe_pb2
+
+
+class SurgeryError(RuntimeError):
+    """Weights that do not fit; the text names the layer, both shapes and the rule."""
+
+
+@dataclass
+class Report:
+    """What became of every blob of weights: names like ``fc6[0]`` (layer, blob), each with a note.
+
+    ``copied`` as it was; ``coerced``: same number of values in another shape, copied flat;
+    ``dropped``: in the source, not used; ``missing``: in the net, not in the source; ``zero``:
+    layers of the net whose weights are exactly zero now, so that they have to be filled
+    (upsampling: :func:`interp`) or to learn everything (scores).
+    """
+
+    copied: dict[str, str] = field(default_factory=dict)
+    coerced: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    zero: list[str] = field(default_factory=list)
+
+    def __str__(self):
+        rows = [
+            (what, [f"{name} {note}".rstrip() for name, note in getattr(self, what).items()])
+            for what in ("copied", "coerced", "dropped", "missing")
+        ]
+        return "\n".join(_row(what, items) for what, items in [*rows, ("left at zero", self.zero)])
+
+
+def _row(what, items):
+    text = f"{what:>12}  {len(items):>3}  "
+    return (
+        textwrap.fill(", ".join(items), 110, initial_indent=text, subsequent_indent=" " * len(text)) or text
+    )
+
+
+def transplant(new_net, net, suffix=""):
+    """Copy the weights of ``net`` into ``new_net``, layer by layer of the same name.
+
+    ``suffix`` is added to each source name (late fusion: ``conv1_1`` goes to ``conv1_1color``). A blob of
+    another shape but the same number of values is copied flat, in C order, which turns an inner product
+    into the convolution that computes the same (paper, section 3.1). Returns a :class:`Report`.
+    """
+    report = Report()
+    for name, blobs in net.params.items():
+        target = new_net.params.get(name + suffix, ())
+        for i, blob in enumerate(blobs):
+            label, old = f"{name}{suffix}[{i}]", blob.data
+            if i >= len(target):
+                whole = "blob" if len(target) else "layer"
+                report.dropped[label] = f"(the new net has no such {whole})"
+                continue
+            new = target[i].data
+            change = f"{old.shape} -> {new.shape}"
+            if old.size != new.size:
+                report.dropped[label] = f"({change}: {old.size} values do not fill {new.size})"
+                continue
+            new[...] = old.reshape(new.shape)
+            if old.shape == new.shape:
+                report.copied[label] = ""
+            else:
+                report.coerced[label] = change
+    report.missing = _missing(new_net, [*report.copied, *report.coerced])
+    report.zero = zero_layers(new_net)
+    return report
+
+
+def load_parent(net, weights_path):
+    """Load the weight file ``weights_path`` into ``net``, by layer name as Caffe does; returns a :class:`Report`.
+
+    Raises SurgeryError, with the net untouched, when the file is missing, shares no layer with the
+    net, or holds a layer of the same name and another shape.
+    """
+    if not Path(weights_path).is_file():
+        raise SurgeryError(f"no weight file {weights_path}")
+    report, wrong = Report(), []
+    for name, shapes in _shapes_in_file(weights_path).items():
+        target = [tuple(blob.shape) for blob in net.params.get(name, ())]
+        labels = [f"{name}[{i}]" for i in range(len(shapes))]
+        if target:
+            report.copied.update(dict.fromkeys(labels, ""))
+        else:
+            report.dropped.update(dict.fromkeys(labels, "(the net has no such layer)"))
+        if target and [_squeezed(s) for s in shapes] != [_squeezed(s) for s in target]:
+            wrong.append(f"{name} is {_listed(shapes)} in the file, {_listed(target)} in the net")
+    if wrong:
+        raise SurgeryError(
+            f"{weights_path} holds the weights of another net: {'; '.join(wrong[:4])}. "
+            "Layers of one name must have one shape: check the number of classes and the width; a "
+            "classifier is made convolutional by ilsvrc-nets/convert.py first."
+        )
+    if not report.copied:
+        raise SurgeryError(
+            f"{weights_path} holds the weights of another net: it has no layer of this net's names "
+            f"(file: {', '.join(list(report.dropped)[:4])} ...; net: {', '.join(list(net.params)[:4])} ...)"
+        )
+    net.copy_from(str(weights_path))
+    report.missing = _missing(net, report.copied)
+    report.zero = zero_layers(net)
+    return report
+
+
+def _missing(net, found):
+    found = set(found)
+    labels = [f"{name}[{i}]" for name, blobs in net.params.items() for i in range(len(blobs))]
+    return dict.fromkeys((label for label in labels if label not in found), "")
+
+
+def _squeezed(shape):
+    """A shape without its leading ones: legacy files store a bias of 64 as 1x1x1x64."""
+    leading = next((i for i, size in enumerate(shape) if size != 1), len(shape) - 1)
+    return tuple(shape[leading:])
+
+
+def _listed(shapes):
+    return " and ".join("x".join(map(str, shape)) for shape in shapes) or "without weights"
+
+
+def _shapes_in_file(path):
+    """Layer name -> shapes of its blobs, in a weight file."""
+    try:
+        from caffe.caffemodel import shapes
+    except ImportError:  # the original engine: parse all of it
+        return _parsed_shapes(path)
+    return shapes(path)
+
+
+def _parsed_shapes(path):
+    model = caffe_pb2.NetParameter()
+    model.ParseFromString(Path(path).read_bytes())
+    return {
+        layer.name: [
+            tuple(blob.shape.dim)
+            if blob.HasField("shape")
+            else (blob.num, blob.channels, blob.height, blob.width)
+            for blob in layer.blobs
+        ]
+        for layer in (*model.layers, *model.layer)
+    }
+
+
+def upsample_filt(size):
+    """The ``size`` x ``size`` kernel of bilinear upsampling by ``(size + 1) // 2``, float64.
+
+    Along each axis it is a triangle of that half-width, one at its centre (paper, section 3.3).
+    """
+    factor = (size + 1) // 2
+    centre = factor - 1 if size % 2 else factor - 0.5
+    triangle = 1 - abs(np.arange(size) - centre) / factor
+    return np.outer(triangle, triangle)
+
+
+def interp(net, layers):
+    """Fill the deconvolutions named in ``layers`` with bilinear upsampling, each channel by itself.
+
+    An ungrouped C x C kernel gets it on the diagonal and zero elsewhere; a kernel of one output per
+    group (C x 1) in every plane. Raises SurgeryError, before anything is changed, for a layer that the net
+    lacks, or a kernel that is not square or joins unequal numbers of channels.
+    """
+    for name in layers:
+        if name not in net.params:
+            raise SurgeryError(f"cannot fill layer {name}: the net has no weights of that name")
+        shape = net.params[name][0].data.shape
+        if len(shape) != 4 or shape[2] != shape[3]:
+            raise SurgeryError(f"cannot fill layer {name} of shape {shape}: a bilinear kernel is square")
+        if shape[1] not in (shape[0], 1):
+            raise SurgeryError(
+                f"cannot fill layer {name} of shape {shape}: bilinear upsampling keeps the channels apart, so "
+                "the numbers of input and output channels must be equal"
+            )
+    for name in layers:
+        data = net.params[name][0].data
+        data[...] = _bilinear(data.shape)
+
+
+def _bilinear(shape):
+    kernel = np.zeros(shape, np.float32)
+    channels = np.arange(shape[0])
+    kernel[channels, channels if shape[1] == shape[0] else 0] = upsample_filt(shape[2])
+    return kernel
+
+
+def is_bilinear(blob):
+    """Whether the kernel ``blob`` is what :func:`interp` fills in, to six decimals."""
+    shape = blob.data.shape
+    fits = len(shape) == 4 and shape[2] == shape[3] and shape[1] in (shape[0], 1)
+    return fits and np.allclose(blob.data, _bilinear(shape), rtol=0, atol=1e-6)
+
+
+def expand_score(new_net, new_layer, net, layer):
+    """Give a score layer more classes: the old ones' weights and biases come first, the rest stays.
+
+    Returns a :class:`Report`. Raises SurgeryError, before anything is changed, when the new layer has fewer
+    channels or looks at other features.
+    """
+    report = Report()
+    pairs = [
+        (new.data, old.data) for new, old in zip(new_net.params[new_layer], net.params[layer], strict=True)
+    ]
+    for new, old in pairs:
+        if new.shape[1:] != old.shape[1:] or len(new) < len(old):
+            raise SurgeryError(
+                f"cannot expand {layer} of shape {old.shape} into {new_layer} of shape {new.shape}: "
+                "the new layer may have more channels, and must be the same in all else"
+            )
+    for i, (new, old) in enumerate(pairs):
+        new[: len(old)] = old
+        report.copied[f"{new_layer}[{i}]"] = f"{old.shape} -> {new.shape}"
+    report.zero = zero_layers(new_net)
+    return report
+
+
+def zero_layers(net):
+    """Names of the layers of ``net`` whose weights (not counting biases) are exactly zero."""
+    return [name for name, blobs in net.params.items() if not blobs[0].data.any()]
+
+
+def check_ready(net, param):
+    """Refuse a net that cannot learn: zero weights below other learned weights, or zero upsampling.
+
+    A layer of zeros is right only on top, as score layers are: it learns from its input. Further down it passes
+    nothing on, in either direction, and stays as it is. ``param`` is the net's NetParameter.
+
+    Raises SurgeryError that names such layers.
+    """
+    zero = set(zero_layers(net))
+    empty = [layer.name for layer in param.layer if layer.name in zero and layer.type == "Deconvolution"]
+    if empty:
+        raise SurgeryError(
+            f"upsampling of zeros gives zeros: {', '.join(empty)}. Fill it with surgery.interp(net, layers)"
+        )
+    dead = [name for name in zero if _feeds_learned(param, name)]
+    if dead:
+        names = ", ".join(name for name in net.params if name in dead)
+        raise SurgeryError(
+            f"these layers are exactly zero and can never learn: {names}. Their weights were not in the weight "
+            "file (or none was given), and they have no weight_filler. Give a file of the parent stage that has "
+            "them: python solve.py --weights FILE.caffemodel"
+        )
+
+
+def _feeds_learned(param, name):
+    """Whether a learned convolution or inner product comes after layer ``name``."""
+    reached = set()
+    for layer in param.layer:
+        if layer.name == name:
+            reached.update(layer.top)
+        elif reached.intersection(layer.bottom):
+            if layer.type in ("Convolution", "InnerProduct"):
+                return True
+            reached.update(layer.top)
+    return False

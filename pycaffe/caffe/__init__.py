@@ -9,6 +9,7 @@
 from . import caffemodel
 from .blob import Blob
 from .common import (
+    device_count,
     set_device,
     set_mode_cpu,
     set_mode_gpu,
@@ -48,6 +49,7 @@ __all__ = [
     "SGDSolver",
     "Solver",
     "caffemodel",
+    "device_count",
     "get_solver",
     "init_log",
     "layer_type_list",

@@ -29,13 +29,13 @@ class StoredLayer:
 def open_model(path) -> Reader:
     """Open a weight file for reading; CaffeError when it is missing, HDF5 or text."""
     reader = Reader(path, "caffemodel")
-    head = reader.bytes(0, 8)
+    head = reader.bytes(0, 256)
     problem = None
     if head.startswith(b"\x89HDF"):
         problem = "this is an HDF5 file; weights in HDF5 are read by load_hdf5"
     elif not head:
         problem = "the file is empty"
-    elif head[:1] not in (b"\x0a", b"\x12") and head[:2] != b"\xa2\x06" and head.isascii():
+    elif all(byte >= 0x20 or byte in b"\t\n\r" for byte in head) and head.isascii():
         problem = "this looks like text; weights are binary files (.caffemodel), nets are text (.prototxt)"
     if problem:
         error = reader.broken(problem)

@@ -53,16 +53,21 @@ def set_device(device_id: int) -> None:
 
 
 def _require_cuda(device_id: int) -> None:
-    if not torch.cuda.is_available():
+    if device_count() == 0:
         raise CaffeError(
             "Cannot use GPU in CPU-only Caffe: check mode. PyTorch sees no CUDA device here; "
             "call caffe.set_mode_cpu() (scripts: --cpu), or install a driver and a CUDA build of PyTorch."
         )
-    count = torch.cuda.device_count()
+    count = device_count()
     if not 0 <= int(device_id) < count:
         raise CaffeError(
             f"Cannot use GPU {device_id}: PyTorch sees {count} CUDA device(s), numbered 0 to {count - 1}."
         )
+
+
+def device_count() -> int:
+    """How many CUDA devices PyTorch sees (0 without a GPU, a driver or a CUDA build)."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def device() -> torch.device:

@@ -33,8 +33,7 @@ def fill(blob: Blob, param: caffe_pb2.FillerParameter) -> None:
     filler = check(param)
     if filler is _constant and param.value == 0 and blob._data.is_zero:
         return
-    values = filler(param, blob.shape)
-    blob.write(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))
+    blob.write(torch.from_numpy(filler(param, blob.shape)))
 
 
 def check(param: caffe_pb2.FillerParameter):
@@ -103,7 +102,9 @@ def _uniform(param, shape):
 
 def _gaussian(param, shape):
     if not param.std > 0:
-        raise CaffeError(f"gaussian filler: Check failed: sigma > 0 (std is {param.std:g}; give a positive std)")
+        raise CaffeError(
+            f"gaussian filler: Check failed: sigma > 0 (std is {param.std:g}; give a positive std)"
+        )
     values = _normal(param.mean, param.std, math.prod(shape))
     if param.sparse >= 0:
         rows = _axis_0(param, shape)
@@ -135,12 +136,14 @@ def _bilinear(param, shape):
     factor = np.float32(math.ceil(shape[3] / 2))
     center = np.float32((shape[3] - 1) / (2 * factor))
     ramp = 1 - np.abs(np.arange(shape[3], dtype=np.float32) / factor - center)
-    return np.broadcast_to(ramp[:, None] * ramp, shape)
+    return np.broadcast_to(ramp[:, None] * ramp, shape).copy()
 
 
 def _axis_0(param, shape) -> int:
     if not shape:
-        raise CaffeError(f"{param.type} filler: a blob without axes has no first axis; use 'constant' or 'uniform'")
+        raise CaffeError(
+            f"{param.type} filler: a blob without axes has no first axis; use 'constant' or 'uniform'"
+        )
     return shape[0]
 
 

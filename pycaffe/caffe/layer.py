@@ -156,6 +156,8 @@ class TensorLayer(Layer):
         for i in self.gradient_refused:
             if i < len(propagate_down) and propagate_down[i]:
                 raise self.error(f"{self.type} Layer cannot backpropagate to label inputs.")
+        if not any(propagate_down) and not any(self.needs_blob):
+            return
         if self._recorded is None:
             raise self.error(
                 "backward needs a forward of this layer before it, with gradients wanted; "

@@ -39,7 +39,7 @@ def test_update_rules_reproduce_caffes_numbers(make_solver, text, expected):
     for gradient in (0.5, -0.25, 1.0):
         weight.diff[...] = gradient
         solver.apply_update()
-        values.append(float(weight.data))
+        values.append(weight.data.item())
     assert values == pytest.approx(expected, abs=1e-6)
     assert solver.iter == 3
 
@@ -126,7 +126,7 @@ class Count(caffe.Layer):
     other = make_solver(text, BASE)
     other.restore(str(next(tmp_path.glob("*.solverstate"))))
     other.net.forward()
-    assert float(other.net.blobs["x"].data) == 3
+    assert other.net.blobs["x"].data.item() == 3
 
 
 def test_a_state_is_caffes_message(make_solver, tmp_path):
@@ -225,22 +225,29 @@ def test_fixed_parameters_never_move(make_solver):
 
 
 BAD = [
-    ("", 'type: "Wrong"', "Unknown solver type: Wrong"),
-    ("", 'type: "SGD" solver_type: ADAM', "both old 'solver_type' and 'type'"),
-    ("", 'type: "AdaGrad" momentum: 0.9', "Momentum cannot be used with AdaGrad"),
-    ("", "test_iter: 1", "test_iter must be specified for each test network"),
-    ("", 'net: "again.prototxt"', "must not contain more than one"),
-    ("", "average_loss: 0", "average_loss should be"),
-    ("", 'regularization_type: "L3"', "Unknown regularization type"),
-    ("", 'snapshot: 1 snapshot_prefix: "/nowhere/at/all"', "Cannot write to snapshot prefix"),
-    ("", "base_rate: 1", "did you mean base_lr"),
+    ('type: "Wrong"', "Unknown solver type: Wrong"),
+    ('type: "SGD" solver_type: ADAM', "both old 'solver_type' and 'type'"),
+    ('type: "AdaGrad" momentum: 0.9', "Momentum cannot be used with AdaGrad"),
+    ("test_iter: 1", "test_iter must be specified for each test network"),
+    ('net: "again.prototxt"', "must not contain more than one"),
+    ("average_loss: 0", "average_loss should be"),
+    ('regularization_type: "L3"', "Unknown regularization type"),
+    ("base_rate: 1", "did you mean base_lr"),
 ]
 
 
-@pytest.mark.parametrize(("_", "text", "words"), BAD, ids=[words for *_, words in BAD])
-def test_bad_solvers_say_so(make_solver, _, text, words):
+@pytest.mark.parametrize(("text", "words"), BAD, ids=[words for _, words in BAD])
+def test_bad_solvers_say_so(make_solver, text, words):
     with pytest.raises(caffe.CaffeError, match=words):
         make_solver(ONE, text)
+
+
+def test_an_unwritable_snapshot_prefix_fails_at_construction(tmp_path):
+    (tmp_path / "net.prototxt").write_text(ONE)
+    path = tmp_path / "s.prototxt"
+    path.write_text(f'train_net: "{tmp_path}/net.prototxt" snapshot: 1 snapshot_prefix: "{tmp_path}/none/s"')
+    with pytest.raises(caffe.CaffeError, match="Cannot write to snapshot prefix.*mkdir -p"):
+        caffe.get_solver(str(path))
 
 
 def test_unknown_policy_fails_at_the_first_update(make_solver):

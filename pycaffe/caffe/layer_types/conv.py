@@ -86,7 +86,9 @@ class _FilterLayer(TensorLayer):
     def top_shapes(self, shapes):
         first = shapes[0]
         if len(first) != self.num_axes:
-            raise self.error(f"bottom num_axes may not change. It was {self.num_axes}, bottom[0] is {dims(first)}")
+            raise self.error(
+                f"bottom num_axes may not change. It was {self.num_axes}, bottom[0] is {dims(first)}"
+            )
         if first[self.axis] != self.channels:
             raise self.error(
                 f"Input size incompatible with convolution kernel. The filters take {self.channels} channels, "
@@ -114,7 +116,9 @@ class _FilterLayer(TensorLayer):
         for bottom in bottoms:
             batch = bottom.shape[: self.axis]
             if self.axis != 1 or not self.spatial:
-                bottom = bottom.reshape(math.prod(batch), self.channels, *(bottom.shape[self.axis + 1 :] or (1,)))
+                bottom = bottom.reshape(
+                    math.prod(batch), self.channels, *(bottom.shape[self.axis + 1 :] or (1,))
+                )
             top = self._filter(bottom, weight, bias)
             if self.axis != 1 or not self.spatial:
                 top = top.reshape(*batch, *(top.shape[1:] if self.spatial else top.shape[1:2]))

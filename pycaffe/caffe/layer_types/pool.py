@@ -48,7 +48,9 @@ class Pooling(TensorLayer):
         if not param.global_pooling:
             self.kernel = self._pair(param, "kernel_size", "kernel")
             if 0 in self.kernel:
-                raise self.error(f"Filter dimensions cannot be zero. Found {dims(self.kernel)} (height x width)")
+                raise self.error(
+                    f"Filter dimensions cannot be zero. Found {dims(self.kernel)} (height x width)"
+                )
         self.pad = self._pair(param, "pad", "pad")
         self.stride = self._pair(param, "stride", "stride")
         if 0 in self.stride:
@@ -59,14 +61,18 @@ class Pooling(TensorLayer):
             if self.method not in (_MAX, _AVE):
                 raise self.error("Padding implemented only for average and max pooling.")
             if self.pad[0] >= self.kernel[0] or self.pad[1] >= self.kernel[1]:
-                raise self.error(f"pad must be less than kernel: pad {dims(self.pad)}, kernel {dims(self.kernel)}")
+                raise self.error(
+                    f"pad must be less than kernel: pad {dims(self.pad)}, kernel {dims(self.kernel)}"
+                )
 
     def _check_fields(self, param):
         has = param.HasField
         both = has("kernel_h") and has("kernel_w")
         if param.global_pooling:
             if has("kernel_size") or has("kernel_h") or has("kernel_w"):
-                raise self.error("With Global_pooling: true Filter size cannot specified; remove the kernel size")
+                raise self.error(
+                    "With Global_pooling: true Filter size cannot specified; remove the kernel size"
+                )
         else:
             if has("kernel_size") and (has("kernel_h") or has("kernel_w")):
                 raise self.error("Filter size is kernel_size OR kernel_h and kernel_w; not both")
@@ -103,7 +109,9 @@ class Pooling(TensorLayer):
 
     def _output_size(self, image) -> tuple[int, ...]:
         size = []
-        for length, kernel, stride, pad in zip(image, self.kernel or image, self.stride, self.pad, strict=True):
+        for length, kernel, stride, pad in zip(
+            image, self.kernel or image, self.stride, self.pad, strict=True
+        ):
             room = length + 2 * pad - kernel
             steps = room // stride if self.floor else -(-room // stride)
             if any(self.pad) and steps * stride >= length + pad:
@@ -186,12 +194,15 @@ class _Windows:
         cells = cells.view(batch, channels, -1, cells.shape[-1])
         if train:
             reached = cells.cumsum(2)
-            level = torch.rand(reached[:, :, -1:].shape, device=x.device, dtype=x.dtype, generator=_generator(x))
+            level = torch.rand(
+                reached[:, :, -1:].shape, device=x.device, dtype=x.dtype, generator=_generator(x)
+            )
             chosen = (reached < level * reached[:, :, -1:]).sum(2, keepdim=True).clamp(max=cells.shape[2] - 1)
             pooled = cells.gather(2, chosen)
         else:
             total = cells.sum(2)
-            pooled = torch.where(total > 0, cells.square().sum(2) / total, 0)
+            positive = total > 0
+            pooled = torch.where(positive, cells.square().sum(2) / torch.where(positive, total, 1), 0)
         return pooled.reshape(batch, channels, *self.size)
 
 
