@@ -127,6 +127,21 @@ class SegDataLayer(caffe.Layer):
         """The item called ``name``: for each top an array of C x H x W."""
         raise NotImplementedError
 
+    @classmethod
+    def outside(cls, param_str: str) -> SegDataLayer:
+        """Such a layer without a net: its ``params`` are read and checked, its data set is not looked for."""
+        layer = cls.__new__(cls)  # the constructor is for nets
+        layer.param_str = param_str
+        layer.params = layer.read_params()
+        return layer
+
+    @classmethod
+    def source_ids(cls, param_str: str) -> list[str]:
+        """The ids that such a layer would read, in file order, without a net; raises as ``setup`` does."""
+        layer = cls.outside(param_str)
+        layer.open()
+        return layer.ids
+
     def open(self) -> None:
         """Read ``param_str`` and the split: sets ``params``, ``root`` (the directory) and ``ids``."""
         self.params = self.read_params()

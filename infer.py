@@ -29,7 +29,7 @@ import layers
 import surgery
 import training
 import vis
-from feed import ROOT, class_names, read_lines
+from feed import ROOT, SegDataLayer, class_names, read_lines
 from images import DataError
 
 # the authors' weights, by the model directory that they fit
@@ -62,7 +62,7 @@ def find_weights(model: Path) -> Path:
             return path
     ways = [f"train it: python {name}/solve.py"]
     if name in RELEASED:
-        ways.insert(0, f"download the authors' {HOST}{RELEASED[name]} into {model}")
+        ways.insert(0, f"download the authors' {HOST}{RELEASED[name]} (540 MB) into {model}")
     if not name.startswith("mini-"):
         ways.append("use a small net that trains in minutes: make demo, then --model mini-fcn8s")
     looked = [model / f"{name}.caffemodel", model / "snapshot" / "*.caffemodel", *candidates[1:]]
@@ -78,12 +78,13 @@ def _iteration(path: Path) -> int:
     return int(number[1]) if number else -1
 
 
-def data_layer(model: Path) -> layers.SegDataLayer | None:
-    """The data layer of the model's ``val.prototxt``, which knows the mean and the data set."""
+def data_layer(model: Path) -> SegDataLayer | None:
+    """The data layer of the model's ``val.prototxt``, outside its net: it knows the mean and the data set."""
     path = model / "val.prototxt"
     for layer in _read_net(path).layer if path.is_file() else ():
-        if layer.type == "Python" and layer.python_param.module == "layers":
-            return layers.reader(layer.python_param.layer, layer.python_param.param_str)
+        cls = getattr(layers, layer.python_param.layer, None)
+        if layer.type == "Python" and cls:
+            return cls.outside(layer.python_param.param_str)
     return None
 
 
@@ -244,7 +245,7 @@ def main(argv: list[str] | None = None) -> int:
         "--gpu", type=int, metavar="N", help="use GPU N (default: the first one, if there is one)"
     )
     device.add_argument("--cpu", action="store_true", help="use the CPU")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     args.model = args.model or (None if args.deploy else "voc-fcn8s")
     with training.one_message():
         paths = list({os.path.realpath(path): path for path in images.find(args.images)}.values())

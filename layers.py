@@ -12,48 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from feed import ROOT, SegDataLayer, class_names, live, resume
+from feed import ROOT, SegDataLayer
 from images import DataError, load_label
 
-__all__ = [
-    "DataError",
-    "SBDDSegDataLayer",
-    "SegDataLayer",
-    "VOCSegDataLayer",
-    "class_names",
-    "live",
-    "reader",
-    "resume",
-    "split_ids",
-]
-
 SAMPLE = f"`python data/pascal/prepare.py sample` (in {ROOT})"
-
-
-def reader(layer: str, param_str: str) -> SegDataLayer:
-    """The data layer of this class outside a net: its ``params`` are read, its data set not yet looked for.
-
-    Raises :class:`DataError` for an unknown class, or parameters that the layer itself would refuse.
-    """
-    cls = globals().get(layer)
-    if not (isinstance(cls, type) and issubclass(cls, SegDataLayer)):
-        known = [n for n, c in globals().items() if isinstance(c, type) and issubclass(c, SegDataLayer)]
-        raise DataError(f"layers.py has no data layer {layer!r}; it has {', '.join(known)}")
-    made = cls.__new__(cls)  # its constructor is for nets
-    made.param_str = param_str
-    made.params = made.read_params()
-    return made
-
-
-def split_ids(layer: str, param_str: str) -> list[str]:
-    """The ids that the data layer of this class would read, in file order, without building a net.
-
-    Raises :class:`DataError`, as the layer itself would, when the parameters are wrong or the
-    data set is not there.
-    """
-    made = reader(layer, param_str)
-    made.open()
-    return made.ids
 
 
 class VOCSegDataLayer(SegDataLayer):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -87,7 +87,7 @@ def freq_weighted_iu(hist: np.ndarray) -> float:
 class Scores:
     """What scoring a set gives: the matrix, and all that follows from it."""
 
-    hist: np.ndarray
+    hist: np.ndarray = field(repr=False)
     loss: float | None = None  # mean of the net's loss blob, as its loss layer normalises it, if it has one
     loss_per_pixel: float | None = None  # mean over all pixels that are not void, whatever the loss layer
     iteration: int = 0

@@ -28,9 +28,11 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from tqdm import tqdm
 
+import feed
 import layers
 import score
 import surgery
+from images import DataError
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Parent:
                 return found[-1]
             if Path(pattern).is_file():
                 return Path(pattern)
-        raise layers.DataError(
+        raise DataError(
             f"no weights of the parent stage {self.name}: looked for {', '.join(self.files)} in {Path.cwd()}.\n"
             f"  To get them: {self.how}\n"
             "  If you have them elsewhere: python solve.py --weights FILE.caffemodel"
@@ -67,7 +69,7 @@ def one_message():
     """Turn the errors that bad input causes into one message and exit status 1."""
     try:
         yield
-    except (getattr(caffe, "CaffeError", layers.DataError), layers.DataError, surgery.SurgeryError) as error:
+    except (getattr(caffe, "CaffeError", DataError), DataError, surgery.SurgeryError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -134,7 +136,8 @@ class Run:
         self.train_param = _read_text(train, caffe_pb2.NetParameter())
         self.test_param = _read_text(test, caffe_pb2.NetParameter())
         weights = self._preflight(args, parent)
-        Path(proto.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
+        self.prefix = proto.snapshot_prefix
+        Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
         print(f"{Path.cwd().name}: {args.solver} on {choose_device(args.gpu, args.cpu)}", flush=True)
         self.solver = caffe.get_solver(args.solver)
         self.between_scores = iterations
@@ -142,7 +145,9 @@ class Run:
         net = self.solver.net
         if args.snapshot:
             self.solver.restore(args.snapshot)
-            layers.resume(self.solver.iter * proto.iter_size)
+            for layer in feed.live:  # our engine keeps their positions in the state; the original does not
+                if layer in list(net.layers) or not hasattr(caffe, "caffemodel"):
+                    layer.skip_to(self.solver.iter * proto.iter_size)
             print(f"resumed at iteration {self.solver.iter} from {args.snapshot}")
         elif weights:
             print(f"weights from {weights}")
@@ -152,7 +157,7 @@ class Run:
             surgery.interp(net, upsampling)
         surgery.check_ready(net, self.train_param)
         self.meter = LossMeter(net, self.train_param)
-        self.validation = layers.split_ids(*_data_source(self.test_param))
+        self.validation = _source_ids(self.test_param)
         self.stopped = False
 
     def _preflight(self, args, parent: Parent | None):
@@ -165,15 +170,15 @@ class Run:
         if parent and not (args.weights or args.snapshot):
             try:
                 weights = parent.find()
-            except layers.DataError as error:
+            except DataError as error:
                 problems.append(str(error))
         for param in (self.train_param, self.test_param):
             try:
-                layers.split_ids(*_data_source(param))
-            except layers.DataError as error:
+                _source_ids(param)
+            except DataError as error:
                 problems.append(str(error))
         if problems:
-            raise layers.DataError("\n".join(dict.fromkeys(problems)))
+            raise DataError("\n".join(dict.fromkeys(problems)))
         return weights
 
     def train(self, last: int) -> None:
@@ -207,14 +212,11 @@ class Run:
             signal.signal(signal.SIGINT, previous)
         if self.stopped:
             solver.snapshot()
-            state = f"{self._prefix()}_iter_{solver.iter}.solverstate"
+            state = f"{self.prefix}_iter_{solver.iter}.solverstate"
             sys.exit(f"stopped at iteration {solver.iter}; go on with: python solve.py --snapshot {state}")
         self.score()
         solver.snapshot()
-        print(f"saved {self._prefix()}_iter_{solver.iter}.caffemodel and .solverstate")
-
-    def _prefix(self) -> str:
-        return self.solver_prefix
+        print(f"saved {self.prefix}_iter_{solver.iter}.caffemodel and .solverstate")
 
     def _stop(self, *_):
         """Ctrl-C: finish this iteration, save, and leave; a second one leaves at once."""
@@ -224,10 +226,7 @@ class Run:
 
     def score(self):
         """Score the net on its validation split; prints the paper's four metrics."""
-        result = score.seg_tests(self.solver, False, self.validation)
-        for sentence in result.fingerprints():
-            print(f"warning: {sentence}")
-        return result
+        return score.seg_tests(self.solver, False, self.validation)
 
 
 class LossMeter:
@@ -255,7 +254,7 @@ class LossMeter:
             total += value
             per_pixel += value * self._share(layer)
         if not math.isfinite(total):
-            raise layers.DataError(
+            raise DataError(
                 f"the loss became {total}: the learning rate is too high for this loss, or the weights hold NaN. "
                 "An unnormalised loss (normalize: false) wants base_lr 1e-10 and the like; a normalised one 1e-4."
             )
@@ -313,20 +312,23 @@ def _read_text(path, message):
         return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
     except FileNotFoundError as error:
         made = " Make it with: python net.py" if message.DESCRIPTOR.name == "NetParameter" else ""
-        raise layers.DataError(f"no such file: {Path(path).absolute()}.{made}") from error
+        raise DataError(f"no such file: {Path(path).absolute()}.{made}") from error
     except (text_format.ParseError, UnicodeDecodeError, OSError) as error:
-        raise layers.DataError(f"{Path(path).absolute()}: not a valid prototxt: {error}") from error
+        raise DataError(f"{Path(path).absolute()}: not a valid prototxt: {error}") from error
 
 
 def _net_files(proto, solver: str) -> tuple[str, str]:
     if not (proto.train_net and proto.test_net):
-        raise layers.DataError(f"{solver}: solve.py needs 'train_net' and 'test_net' in the solver")
+        raise DataError(f"{solver}: solve.py needs 'train_net' and 'test_net' in the solver")
     return proto.train_net, proto.test_net[0]
 
 
-def _data_source(param) -> tuple[str, str]:
-    """Class name and param_str of a net's data layer."""
+def _source_ids(param) -> list[str]:
+    """The ids that a net's data layer reads, in file order."""
     for layer in param.layer:
         if layer.type == "Python" and not layer.bottom:
-            return layer.python_param.layer, layer.python_param.param_str
-    raise layers.DataError(f"{param.name}: the net has no Python data layer")
+            cls = getattr(layers, layer.python_param.layer, None)
+            if cls is None:
+                raise DataError(f"layer {layer.name}: layers.py has no class {layer.python_param.layer}")
+            return cls.source_ids(layer.python_param.param_str)
+    raise DataError("the net has no Python data layer; solve.py needs one to know what it scores")

@@ -1,8 +1,4 @@
-"""The ImageNet classifier that the VOC nets start from, and the same net made convolutional.
-
-Both hold the same weights up to fc7: convert.py reshapes fc6 and fc7 from inner products into
-convolutions of 7x7 and 1x1 (paper, section 3.1 and Figure 2).
-"""
+"""The ImageNet classifier that the VOC nets start from, and the same net made convolutional (section 3.1)."""
 
 from caffe import NetSpec
 from caffe import layers as L
@@ -11,6 +7,7 @@ import nets
 
 
 def vgg16():
+    """The classifier, on one 224x224 image."""
     n = NetSpec()
     n.data = nets.image((1, 3, 224, 224))
     n.fc8 = L.InnerProduct(nets.vgg16(n, nets.PAPER, pad=1, classifier=True), num_output=1000)
@@ -19,6 +16,7 @@ def vgg16():
 
 
 def vgg16_fcn():
+    """The same up to fc7, for images of any size; convert.py gives it the classifier's weights."""
     n = NetSpec()
     n.data = nets.image((1, 3, 224, 224))
     nets.vgg16(n, nets.PAPER, pad=1)
@@ -26,6 +24,7 @@ def vgg16_fcn():
 
 
 def prototxts():
+    """File stem -> NetParameter, as ``python net.py`` writes them."""
     return {"vgg16": vgg16(), "vgg16-fcn": vgg16_fcn()}
 
 

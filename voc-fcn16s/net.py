@@ -1,12 +1,10 @@
-"""FCN-16s on PASCAL VOC: scores of pool4 are summed with FCN-32s's, twofold upsampled.
-
-Paper, section 4.2 and Figure 3, second row.
-"""
+"""FCN-16s on PASCAL VOC (paper, section 4.2; Figure 3, second row)."""
 
 import nets
 
 
 def fcn16s(n, recipe):
+    """FCN-32s's scores, upsampled twofold, are summed with scores of pool4."""
     nets.fcn(n, recipe, classes=21, skips=["pool4"])
 
 

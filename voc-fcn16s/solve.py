@@ -2,11 +2,8 @@
 
 import training
 
-FCN32S = training.Parent(
-    name="voc-fcn32s",
-    files=("../voc-fcn32s/snapshot/train_iter_*.caffemodel", "../voc-fcn32s/fcn32s-heavy-pascal.caffemodel"),
-    how="cd voc-fcn32s && python solve.py, or put the authors' fcn32s-heavy-pascal.caffemodel there",
-)
+FILES = ("../voc-fcn32s/snapshot/train_iter_*.caffemodel", "../voc-fcn32s/fcn32s-heavy-pascal.caffemodel")
+HOW = "cd voc-fcn32s && python solve.py, or put the authors' fcn32s-heavy-pascal.caffemodel there"
 
 if __name__ == "__main__":
-    training.main(__file__, FCN32S, rounds=10, iterations=400)
+    training.main(__file__, training.Parent("voc-fcn32s", FILES, HOW), rounds=10, iterations=400)

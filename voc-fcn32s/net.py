@@ -1,12 +1,10 @@
-"""FCN-32s on PASCAL VOC: VGG16 made convolutional, its scores upsampled 32 times in one step.
-
-Paper, section 4.1 and Figure 3, first row; Table 1 calls it FCN-VGG16.
-"""
+"""FCN-32s on PASCAL VOC, called FCN-VGG16 in Table 1 (paper, section 4.1; Figure 3, first row)."""
 
 import nets
 
 
 def fcn32s(n, recipe):
+    """VGG16 made convolutional; its scores, at stride 32, are upsampled to pixels in one step."""
     nets.fcn(n, recipe, classes=21)
 
 

@@ -2,11 +2,8 @@
 
 import training
 
-VGG16 = training.Parent(
-    name="ilsvrc-nets (VGG16)",
-    files=("../ilsvrc-nets/vgg16-fcn.caffemodel",),
-    how="cd ilsvrc-nets && python convert.py VGG_ILSVRC_16_layers.caffemodel (which says where that file is)",
-)
+FILES = ("../ilsvrc-nets/vgg16-fcn.caffemodel",)
+HOW = "cd ilsvrc-nets && python convert.py, which makes it of VGG's published file and says where that is"
 
 if __name__ == "__main__":
-    training.main(__file__, VGG16, rounds=25, iterations=400)
+    training.main(__file__, training.Parent("vgg16-fcn", FILES, HOW), rounds=25, iterations=400)

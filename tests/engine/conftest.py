@@ -2,9 +2,8 @@
 
 import itertools
 
-import pytest
-
 import caffe
+import pytest
 
 
 @pytest.fixture

@@ -121,7 +121,9 @@ def check_gradient(text, *bottoms, step=1e-5, **options):
         np.testing.assert_allclose(top, exact.numpy(), rtol=1e-4, atol=1e-5)
 
     def weighted():
-        return sum(float((torch.from_numpy(seed) * top).sum()) for seed, top in zip(seeds, value(), strict=True))
+        return sum(
+            float((torch.from_numpy(seed) * top).sum()) for seed, top in zip(seeds, value(), strict=True)
+        )
 
     diffs = rig.backward(*seeds) + [blob.diff - 1 for blob in rig.layer.blobs]
     wanted = rig.propagate + [True] * len(rig.layer.blobs)

@@ -1,10 +1,9 @@
 """Blob: shapes, and the rules of its memory."""
 
+import caffe
 import numpy as np
 import pytest
 import torch
-
-import caffe
 from caffe import Blob
 
 

@@ -115,7 +115,9 @@ def test_bilinear_is_a_tent_around_the_middle(size):
     f = (size + 1) // 2
     middle = f - 1 if size % 2 else f - 0.5
     ramp = 1 - np.abs(np.arange(size) - middle) / f
-    np.testing.assert_allclose(filled('type: "bilinear"', 1, 1, size, size)[0, 0], np.outer(ramp, ramp), atol=1e-6)
+    np.testing.assert_allclose(
+        filled('type: "bilinear"', 1, 1, size, size)[0, 0], np.outer(ramp, ramp), atol=1e-6
+    )
 
 
 def test_constant():
@@ -152,3 +154,9 @@ def test_constant_0_costs_fresh_memory_nothing_and_clears_used_memory():
 def test_refusals(text, shape, message):
     with pytest.raises(CaffeError, match=message):
         filled(text, *shape)
+
+
+def test_bernoulli_of_1_is_always_true(monkeypatch):
+    """Caffe compares with <=, and the largest draws round up to the very bound."""
+    monkeypatch.setattr(fillers, "raw_draws", lambda count: np.full(count, 2**32 - 1, np.uint32))
+    assert fillers.bernoulli(1, 3).all() and not fillers.bernoulli(0.99, 3).any()

@@ -1,9 +1,8 @@
 """Net: construction, splits, filtering, what runs backward, running in parts, weights."""
 
+import caffe
 import numpy as np
 import pytest
-
-import caffe
 
 IP = """
 layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 2 dim: 3 }} }} }}

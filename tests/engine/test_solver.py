@@ -3,10 +3,9 @@
 import json
 import logging
 
+import caffe
 import numpy as np
 import pytest
-
-import caffe
 from caffe.proto import caffe_pb2
 
 # one learnable number w = 1 (facts: update rules applied to given gradients)

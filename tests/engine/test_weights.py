@@ -4,10 +4,9 @@ import random
 import subprocess
 import sys
 
+import caffe
 import numpy as np
 import pytest
-
-import caffe
 from caffe.proto import caffe_pb2
 
 NET = """

@@ -27,9 +27,8 @@ class Pooling(TensorLayer):
     index h * W + w of each maximum, as floats; the first of equal maxima wins.
 
     A window wholly outside the image (kernel < stride, no padding) gives -FLT_MAX (index -1) or 0,
-    and no gradient. NaN and -inf: a window that holds a NaN gives NaN, and one that holds nothing
-    but -inf gives -inf, where Caffe would skip both and give -FLT_MAX. STOCHASTIC has no CPU
-    version, in Caffe neither.
+    and no gradient; -FLT_MAX is also the maximum of nothing but -inf. A window that holds a NaN
+    gives NaN, where Caffe's MAX would skip it. STOCHASTIC has no CPU version, in Caffe neither.
     """
 
     exact_bottoms = 1
@@ -163,7 +162,11 @@ class _Windows:
     def maximum(self, x: torch.Tensor, indexed: bool) -> list[torch.Tensor]:
         if self.ordinary:
             pool = F.max_pool2d(x, self.kernel, self.stride, self.pad, 1, self.ceil, return_indices=indexed)
-            return [pool[0], pool[1].to(x.dtype)] if indexed else [pool]
+            values = pool[0] if indexed else pool
+            where = [torch.where(values < -FLT_MAX, -1, pool[1]).to(x.dtype)] if indexed else []
+            with torch.no_grad():
+                values.clamp_(min=-FLT_MAX)
+            return [values, *where]
         bordered = self.padded(x, -FLT_MAX)
         values, where = F.max_pool2d(bordered, self.kernel, self.stride, return_indices=True)
         if not indexed:

@@ -1,0 +1,236 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import caffe
+import numpy as np
+import pytest
+from PIL import Image
+
+import infer
+
+ROOT = Path(infer.__file__).parent
+
+DEPLOY = """
+layer { name: "input" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
+layer { name: "score" type: "Convolution" bottom: "data" top: "score"
+        convolution_param { num_output: 21 kernel_size: 1 } }
+"""
+VAL = """
+layer { name: "data" type: "Python" top: "data" top: "label" python_param { module: "layers"
+        layer: "VOCSegDataLayer"
+        param_str: "{'voc_dir': '../data/pascal/VOC2011', 'split': 'val', 'mean': (100, 110, 120)}" } }
+"""
+RED, BLUE, DARK = (250, 0, 0), (0, 0, 250), (100, 100, 100)
+PERSON, BIRD = 15, 3
+
+
+def make_weights(model, path):
+    """Weights that take red (above the mean) for a person, blue for a bird, and all else for background."""
+    net = caffe.Net(str(model / "deploy.prototxt"), caffe.TEST)
+    weight, bias = net.params["score"]
+    weight.data[PERSON, 2] = 1
+    weight.data[BIRD, 0] = 1
+    bias.data[0] = 50
+    path.parent.mkdir(exist_ok=True)
+    net.save(str(path))
+
+
+@pytest.fixture
+def model(tmp_path):
+    made = tmp_path / "toy"
+    made.mkdir()
+    (made / "deploy.prototxt").write_text(DEPLOY)
+    (made / "val.prototxt").write_text(VAL)
+    make_weights(made, made / "toy.caffemodel")
+    return made
+
+
+def photo(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(rows, np.uint8)).save(path)
+    return str(path)
+
+
+def run(model, *args, out="out"):
+    return infer.main([*map(str, args), "--model", str(model), "--cpu", "--out", str(model.parent / out)])
+
+
+def prediction(path):
+    image = Image.open(path)
+    assert image.mode == "P"
+    return np.array(image).tolist()
+
+
+def test_a_photograph_gives_an_indexed_png_an_overlay_and_a_list(tmp_path, model, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = photo(tmp_path / "a.png", [[RED, BLUE, DARK, DARK], [RED, DARK, DARK, DARK]])
+    assert run(model, path) == 0
+    assert prediction(tmp_path / "out/a.png") == [[PERSON, BIRD, 0, 0], [PERSON, 0, 0, 0]]
+    assert Image.open(tmp_path / "out/a_overlay.png").mode == "RGB"
+    said = capsys.readouterr().out
+    assert "background 62.5%, person 25.0%, bird 12.5%" in said
+    assert "4 x 2, " in said and " ms" in said and "out/a.png  out/a_overlay.png" in said
+    assert "on CPU" in said
+
+
+def test_the_mean_is_the_models_and_can_be_given(tmp_path, model):
+    path = photo(tmp_path / "a.png", [[(165, 0, 0)]])  # 45 above the model's mean of red: less than 50
+    assert run(model, path) == 0 and prediction(tmp_path / "out/a.png") == [[0]]
+    assert run(model, path, "--mean", 100, 110, 110) == 0 and prediction(tmp_path / "out/a.png") == [[PERSON]]
+
+
+def test_several_files_and_folders_go_on_past_bad_ones(tmp_path, model, capsys):
+    photo(tmp_path / "in/b.png", [[RED]])
+    photo(tmp_path / "in/d.png", [[BLUE]])
+    (tmp_path / "in/c.png").write_text("junk")
+    (tmp_path / "empty").mkdir()
+    assert run(model, tmp_path / "in", tmp_path / "no.jpg", tmp_path / "empty") == 1
+    assert prediction(tmp_path / "out/b.png") == [[PERSON]] and prediction(tmp_path / "out/d.png") == [[BIRD]]
+    printed = capsys.readouterr()
+    assert printed.out.count(" ms") == 3  # two images, and the mean
+    at_once, at_the_end = printed.err.split("3 of 5 failed:")
+    for part in (at_once, at_the_end):
+        assert (
+            "c.png is not an image" in part
+            and "no.jpg does not exist" in part
+            and "empty is a folder" in part
+        )
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "b.png", "b_overlay.png", "d.png", "d_overlay.png"
+    ]  # fmt: skip
+
+
+def test_no_output_overwrites_another_or_an_input(tmp_path, model):
+    paths = [
+        photo(tmp_path / "x/a.png", [[RED]]),
+        photo(tmp_path / "y/a.png", [[BLUE]]),
+        photo(tmp_path / "y/a_overlay.png", [[DARK]]),
+        photo(tmp_path / "out/b.png", [[BLUE]]),
+    ]
+    before = Path(paths[3]).read_bytes()
+    assert run(model, *paths, paths[0]) == 0
+    found = {p.stem: prediction(p) for p in (tmp_path / "out").iterdir() if Image.open(p).mode == "P"}
+    assert found == {"a": [[PERSON]], "a_2": [[BIRD]], "a_overlay_2": [[0]], "b_2": [[BIRD]]}
+    assert Path(paths[3]).read_bytes() == before
+
+
+def test_images_of_every_kind_and_turn(tmp_path, model):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(np.array([[RED, DARK, DARK]], np.uint8))
+    turned.save(tmp_path / "exif.png", exif=exif)
+    Image.fromarray(np.array([[RED]], np.uint8)).convert("P").save(tmp_path / "palette.png")
+    Image.new("L", (2, 2)).save(tmp_path / "grey.png")
+    Image.new("RGBA", (1, 1), (250, 0, 0, 255)).save(tmp_path / "alpha.png")
+    assert run(model, *(tmp_path / f"{name}.png" for name in ("exif", "palette", "grey", "alpha"))) == 0
+    assert prediction(tmp_path / "out/exif.png") == [[PERSON], [0], [0]]
+    assert prediction(tmp_path / "out/palette.png") == [[PERSON]]
+    assert prediction(tmp_path / "out/grey.png") == [[0, 0], [0, 0]]
+    assert prediction(tmp_path / "out/alpha.png") == [[PERSON]]
+
+
+# what the net is made of
+
+
+def test_weights_are_the_models_own_then_the_newest_snapshot(tmp_path, model):
+    own = model / "toy.caffemodel"
+    assert infer.find_weights(model) == own
+    for number in (900, 10000, 2000):
+        make_weights(model, model / "snapshot" / f"train_iter_{number}.caffemodel")
+    assert infer.find_weights(model) == own
+    own.unlink()
+    assert infer.find_weights(model).name == "train_iter_10000.caffemodel"
+
+
+def message(*args):
+    """What main prints when it gives up before the first image."""
+    with pytest.raises(SystemExit) as stop:
+        infer.main(["any.jpg", "--cpu", *map(str, args)])
+    assert str(stop.value.code).startswith("error: ")
+    return stop.value.code
+
+
+def test_missing_weights_say_where_to_get_them(tmp_path, model):
+    released = tmp_path / "voc-fcn8s"
+    model.rename(released)
+    (released / "toy.caffemodel").unlink()
+    said = message("--model", released)
+    for part in (
+        str(released / "voc-fcn8s.caffemodel"),
+        "snapshot",
+        "dl.caffe.berkeleyvision.org/fcn8s-heavy-pascal.caffemodel",
+        "python voc-fcn8s/solve.py",
+        "--model mini-fcn8s",
+        "--weights",
+    ):
+        assert part in said
+    make_weights(released, released / "fcn8s-heavy-pascal.caffemodel")
+    assert infer.find_weights(released).name == "fcn8s-heavy-pascal.caffemodel"
+
+
+def test_an_unknown_model_lists_those_there_are(tmp_path):
+    assert "there is no model nix; there are" in message("--model", "nix")
+
+
+def test_a_broken_or_missing_deploy_net_is_named(tmp_path, model):
+    (model / "deploy.prototxt").write_text("layer { nmae: 1 }")
+    assert "deploy.prototxt" in message("--model", model)
+    (model / "deploy.prototxt").unlink()
+    said = message("--model", model)
+    assert "deploy.prototxt does not exist" in said and "net.py" in said
+
+
+def test_weights_of_another_net_are_refused(tmp_path, model):
+    other = DEPLOY.replace("num_output: 21", "num_output: 5")
+    (tmp_path / "other.prototxt").write_text(other)
+    caffe.Net(str(tmp_path / "other.prototxt"), caffe.TEST).save(str(tmp_path / "other.caffemodel"))
+    assert "other.caffemodel" in message("--model", model, "--weights", tmp_path / "other.caffemodel")
+    (tmp_path / "junk.caffemodel").write_bytes(b"\xff" * 50)
+    assert "junk.caffemodel" in message("--model", model, "--weights", tmp_path / "junk.caffemodel")
+    assert "none.caffemodel" in message("--model", model, "--weights", tmp_path / "none.caffemodel")
+
+
+def test_a_layer_left_at_zero_is_warned_of_and_upsampling_is_filled(tmp_path, model, capsys):
+    (model / "deploy.prototxt").write_text(
+        DEPLOY.replace('top: "score"', 'top: "coarse"')
+        + """layer { name: "extra" type: "Convolution" bottom: "coarse" top: "extra"
+        convolution_param { num_output: 21 kernel_size: 1 } }
+        layer { name: "upscore" type: "Deconvolution" bottom: "coarse" top: "score"
+        convolution_param { num_output: 21 kernel_size: 1 bias_term: false } }"""
+    )
+    path = photo(tmp_path / "a.png", [[RED]])
+    assert run(model, path) == 0
+    assert "exactly zero with " in (said := capsys.readouterr().err) and ": extra." in said
+    assert prediction(tmp_path / "out/a.png") == [[PERSON]]
+
+
+def test_names_and_channels_must_fit_the_net(tmp_path, model):
+    (tmp_path / "two.txt").write_text("ground\nobject\n")
+    assert "2 class names for the 21 classes" in message("--model", model, "--classes", tmp_path / "two.txt")
+    assert "does not exist" in message("--model", model, "--classes", tmp_path / "none.txt")
+    (model / "deploy.prototxt").write_text(DEPLOY.replace("dim: 1 dim: 3", "dim: 1 dim: 4"))
+    assert "takes 4 channels" in message("--model", model)
+    (model / "deploy.prototxt").write_text(DEPLOY.replace('top: "score"', 'top: "scores"'))
+    assert "has no blob 'score'; it has data, scores" in message("--model", model)
+
+
+def test_a_deploy_file_alone_needs_the_mean(tmp_path, model, capsys):
+    (model / "val.prototxt").unlink()
+    weights = model / "toy.caffemodel"
+    said = message("--deploy", model / "deploy.prototxt", "--weights", weights)
+    assert "give --mean B G R" in said
+    path = photo(tmp_path / "a.png", [[RED]])
+    args = ["--deploy", model / "deploy.prototxt", "--weights", weights, "--mean", 100, 110, 120]
+    assert infer.main([path, "--cpu", *map(str, args), "--out", str(tmp_path / "out")]) == 0
+    assert "class 15 100.0%" in capsys.readouterr().out
+
+
+def test_as_a_command_it_ends_with_one_message_and_status_1(tmp_path, model):
+    path = photo(tmp_path / "a.png", [[RED]])
+    command = [sys.executable, str(ROOT / "infer.py"), path, "--model", str(model), "--cpu"]
+    done = subprocess.run([*command, "none.jpg"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("none.jpg does not exist") == 2
+    assert "Traceback" not in done.stderr and (tmp_path / "out/a.png").exists()
+    done = subprocess.run([*command[:3], "--model", "nix"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
