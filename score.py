@@ -233,7 +233,7 @@ def compute_hist(
     return scores.hist, scores.loss
 
 
-def seg_tests(solver, save_format, dataset, layer: str = "score", gt: str = "label") -> Scores:
+def seg_tests(solver, save_format, dataset, layer="score", gt="label", names: Sequence[str] = ()) -> Scores:
     """Score a solver's test net with the weights of its training net; see :func:`do_seg_tests`.
 
     Data layers of the test net start at their first item, so that ``dataset``'s ids fit.
@@ -245,14 +245,17 @@ def seg_tests(solver, save_format, dataset, layer: str = "score", gt: str = "lab
     for data_layer in net.layers:
         if hasattr(data_layer, "skip_to"):
             data_layer.skip_to(0)
-    return do_seg_tests(net, solver.iter, save_format, dataset, layer, gt)
+    return do_seg_tests(net, solver.iter, save_format, dataset, layer, gt, names)
 
 
-def do_seg_tests(net, iter, save_format, dataset, layer: str = "score", gt: str = "label") -> Scores:
+def do_seg_tests(
+    net, iter, save_format, dataset, layer="score", gt="label", names: Sequence[str] = ()
+) -> Scores:
     """Score ``net`` over ``dataset``, print the four metrics, and return the scores.
 
     ``save_format`` is a folder for the predictions, in which ``{}`` becomes the iteration, or
-    False. The other arguments are those of :func:`score_net`. Signs of collapse are printed too.
+    False. With the classes' ``names``, a table by class is printed. The other arguments are those of
+    :func:`score_net`. Signs of collapse are printed too.
     """
     scores = score_net(net, save_format.format(iter) if save_format else None, dataset, layer, gt)
     scores.iteration = iter
@@ -261,6 +264,8 @@ def do_seg_tests(net, iter, save_format, dataset, layer: str = "score", gt: str 
     for name, value in results.items():
         if value is not None:
             print(f">>> {datetime.now():%Y-%m-%d %H:%M:%S} Iteration {iter} {name} {value:.6g}", flush=True)
+    if names:
+        print(class_table(scores.hist, names), flush=True)
     for sentence in scores.fingerprints():
         print(f">>> Iteration {iter} warning: {sentence}", flush=True)
     return scores

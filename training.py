@@ -292,8 +292,8 @@ class LossMeter:
         """A log line in Caffe's words, with the loss per pixel added."""
         rate = done / seconds if seconds else 0
         return (
-            f"Iteration {iteration} ({rate:.4g} iter/s, {seconds:.4g}s/{done} iters), loss = {self.loss:.6g}, "
-            f"{self.per_pixel:.4f} per pixel (an untrained net: {self.chance:.4f})"
+            f"Iteration {iteration} ({rate:.4g} iter/s, {seconds:.4g}s/{done} iters), loss = {self.loss:.6g} "
+            f"({self.per_pixel:.4f} per pixel)"
         )
 
     def warnings(self):

@@ -212,7 +212,7 @@ def test_wrong_calls_are_told(tmp_path, batch):
 
 def test_do_seg_tests_prints_the_four_metrics_and_the_signs(tmp_path, capsys):
     net = score_net(tmp_path, np.zeros((1, 3, 2, 2)), np.array([[[[0, 1], [2, 0]]]]))
-    result = score.do_seg_tests(net, 4000, str(tmp_path / "seg{}"), ["x"])
+    result = score.do_seg_tests(net, 4000, str(tmp_path / "seg{}"), ["x"], names=["sky", "sea", "sand"])
     printed = capsys.readouterr().out
     for line in (
         "pixel accuracy 0.5",
@@ -222,6 +222,7 @@ def test_do_seg_tests_prints_the_four_metrics_and_the_signs(tmp_path, capsys):
         "loss 1.09861",
     ):
         assert f"Iteration 4000 {line}\n" in printed
+    assert "sky " in printed and "sand " in printed
     assert "predicts class 0" in printed and "ln 3 = 1.0986" in printed
     assert (tmp_path / "seg4000" / "x.png").exists()
     assert result.iteration == 4000 and len(result.fingerprints()) == 2

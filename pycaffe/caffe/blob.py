@@ -46,7 +46,7 @@ class Memory:
         """True while the memory was never written since it was made or zeroed."""
         return not (self._fresh_host or self._fresh_gpu)
 
-    def _viewed(self) -> bool:
+    def viewed(self) -> bool:
         """Does anybody hold a NumPy view of the host memory?"""
         return self._array is not None and sys.getrefcount(self._array) > _UNSHARED_REFERENCES
 
@@ -102,7 +102,7 @@ class Memory:
         """Take ``values`` (any shape, contiguous float32) as the new contents, copying only if viewed."""
         values = values.detach().reshape(-1)
         if values.device.type == "cpu":
-            if self._viewed():
+            if self.viewed():
                 np.copyto(self._array[: values.numel()], values.numpy())
             else:
                 self._host, self._array = values, None
@@ -125,7 +125,7 @@ class Memory:
 
     def zero(self) -> None:
         """Set every value to 0; without a view of it, the space is merely forgotten."""
-        if self._viewed():
+        if self.viewed():
             self._array.fill(0)
             self._fresh_host, self._fresh_gpu = True, False
         else:
@@ -213,6 +213,11 @@ class Blob:
         """Number of elements (1 for a scalar)."""
         return self._count
 
+    @property
+    def has_shape(self) -> bool:
+        """False for a blob that was never shaped, such as an Input without a shape."""
+        return self._shape is not None
+
     def _require_shape(self):
         if self._shape is None:
             raise CaffeError("this blob has no shape yet: call blob.reshape(...) first")
@@ -276,6 +281,10 @@ class Blob:
     def zero_diff(self) -> None:
         """Set the gradient to 0."""
         self._diff.zero()
+
+    def viewed(self) -> bool:
+        """Does anybody hold a NumPy view of the values? Then :meth:`write` copies into them."""
+        return self._data.viewed()
 
     def modified(self) -> None:
         """Say that :meth:`tensor` was written in place."""

@@ -40,6 +40,9 @@ def set_mode_gpu() -> None:
     Raises CaffeError when PyTorch sees no CUDA device.
     """
     _require_cuda(_state.device_id)
+    # float32 means float32, as on Caffe; TensorFloat-32 keeps 10 bits of the mantissa
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     _state.gpu = True
 
 

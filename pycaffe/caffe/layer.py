@@ -132,13 +132,12 @@ class TensorLayer(Layer):
     def forward(self, bottom, top):
         device = common.device()
         record = any(self.needs_bottom) or any(self.needs_blob)
-        in_place = record and any(low is high for low in bottom for high in top)
         with torch.set_grad_enabled(record):
             sources = []
             for i, blob in enumerate(bottom):
                 source = blob.tensor(device).detach()
-                if in_place:  # the top overwrites what the gradient may still need
-                    source = source.clone()
+                if record and blob in top and blob.viewed():
+                    source = source.clone()  # in place: writing the top would spoil what the gradient needs
                 sources.append(source.requires_grad_(record and self.needs_bottom[i]))
             params = [
                 blob.tensor(device).detach().requires_grad_(record and self.needs_blob[i])

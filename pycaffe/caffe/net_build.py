@@ -101,9 +101,10 @@ class BuiltNet:
         layer.reshape(bottoms, tops)
         weights = _loss_weights(layer, layer_param, len(tops))
         for blob, weight in zip(tops, weights, strict=True):
-            if blob._shape is None:
+            if not blob.has_shape and layer_param.type != "Input":
                 raise layer.error("a top has no shape after reshape; call top[i].reshape(...) there")
-            logger.info("Top shape: %s", blob.shape_string())
+            if blob.has_shape:
+                logger.info("Top shape: %s", blob.shape_string())
             if weight:
                 logger.info("    with loss weight %g", weight)
                 blob.diff[...] = weight
