@@ -41,9 +41,13 @@ def read_lines(path: str | os.PathLike, what: str, fix: str = "") -> list[str]:
 
 
 def resume(consumed: int) -> None:
-    """Put every living data layer of a training net where it is after ``consumed`` items."""
+    """Put every living data layer of a training net where it is after ``consumed`` items.
+
+    For solver states of the original engine, which do not hold the position; a layer that was
+    already put elsewhere by :meth:`SegDataLayer.set_state` stays there.
+    """
     for layer in live:
-        if layer.phase == caffe.TRAIN:
+        if layer.phase == caffe.TRAIN and layer.position == 0:
             layer.skip_to(consumed)
 
 

@@ -98,14 +98,24 @@ def _located(path: str, directory: Path) -> str:
 
 
 def _arguments(directory: Path, iterations: int):
-    parser = argparse.ArgumentParser(description=f"Train {directory.name}; see {directory.name}/solver.prototxt.")
+    parser = argparse.ArgumentParser(
+        description=f"Train {directory.name}; see {directory.name}/solver.prototxt."
+    )
     device = parser.add_mutually_exclusive_group()
-    device.add_argument("--gpu", type=int, metavar="N", help="use GPU N (default: the first one, if there is one)")
+    device.add_argument(
+        "--gpu", type=int, metavar="N", help="use GPU N (default: the first one, if there is one)"
+    )
     device.add_argument("--cpu", action="store_true", help="use the CPU")
     parser.add_argument("--solver", default="solver.prototxt", metavar="FILE", help="default: %(default)s")
-    parser.add_argument("--weights", metavar="FILE", help="start from this .caffemodel, not the parent stage's")
     parser.add_argument(
-        "--iterations", type=int, default=iterations, metavar="N", help="train to iteration N (default: %(default)s)"
+        "--weights", metavar="FILE", help="start from this .caffemodel, not the parent stage's"
+    )
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        default=iterations,
+        metavar="N",
+        help="train to iteration N (default: %(default)s)",
     )
     parser.add_argument("--snapshot", metavar="FILE", help="resume from this .solverstate")
     args = parser.parse_args()
@@ -145,19 +155,16 @@ class Run:
         net = self.solver.net
         if args.snapshot:
             self.solver.restore(args.snapshot)
-            for layer in feed.live:  # our engine keeps their positions in the state; the original does not
-                if layer in list(net.layers) or not hasattr(caffe, "caffemodel"):
-                    layer.skip_to(self.solver.iter * proto.iter_size)
+            feed.resume(self.solver.iter * proto.iter_size)
             print(f"resumed at iteration {self.solver.iter} from {args.snapshot}")
         elif weights:
             print(f"weights from {weights}")
             print(surgery.load_parent(net, str(weights)))
-        upsampling = [name for name in net.params if "up" in name]
-        if not args.snapshot:
-            surgery.interp(net, upsampling)
+        self._fill_upsampling()
         surgery.check_ready(net, self.train_param)
         self.meter = LossMeter(net, self.train_param)
         self.validation = _source_ids(self.test_param)
+        self.names = feed.class_names(_data_layer(self.test_param)[0].dataset)
         self.stopped = False
 
     def _preflight(self, args, parent: Parent | None):
@@ -180,6 +187,18 @@ class Run:
         if problems:
             raise DataError("\n".join(dict.fromkeys(problems)))
         return weights
+
+    def _fill_upsampling(self):
+        """Bilinear kernels for the upsampling that no weight file gave; fixed ones must be bilinear."""
+        net = self.solver.net
+        upsampling = [layer for layer in self.train_param.layer if layer.type == "Deconvolution"]
+        surgery.interp(net, [layer.name for layer in upsampling if layer.name in surgery.zero_layers(net)])
+        for layer in upsampling:
+            fixed = any(spec.lr_mult == 0 for spec in layer.param)
+            if fixed and not surgery.is_bilinear(net.params[layer.name][0]):
+                print(
+                    f"warning: {layer.name} is fixed (lr_mult: 0), and its kernel is not bilinear upsampling"
+                )
 
     def train(self, last: int) -> None:
         """Train to iteration ``last``, scoring every ``iterations`` updates and at the end, then save."""
@@ -214,8 +233,8 @@ class Run:
             solver.snapshot()
             state = f"{self.prefix}_iter_{solver.iter}.solverstate"
             sys.exit(f"stopped at iteration {solver.iter}; go on with: python solve.py --snapshot {state}")
-        self.score()
         solver.snapshot()
+        self.score(by_class=True)
         print(f"saved {self.prefix}_iter_{solver.iter}.caffemodel and .solverstate")
 
     def _stop(self, *_):
@@ -224,9 +243,9 @@ class Run:
             raise KeyboardInterrupt
         self.stopped = True
 
-    def score(self):
+    def score(self, by_class: bool = False):
         """Score the net on its validation split; prints the paper's four metrics."""
-        return score.seg_tests(self.solver, False, self.validation)
+        return score.seg_tests(self.solver, False, self.validation, names=self.names if by_class else ())
 
 
 class LossMeter:
@@ -323,12 +342,17 @@ def _net_files(proto, solver: str) -> tuple[str, str]:
     return proto.train_net, proto.test_net[0]
 
 
-def _source_ids(param) -> list[str]:
-    """The ids that a net's data layer reads, in file order."""
+def _data_layer(param) -> tuple[type[feed.SegDataLayer], str]:
+    """The class of a net's data layer, and its param_str."""
     for layer in param.layer:
         if layer.type == "Python" and not layer.bottom:
             cls = getattr(layers, layer.python_param.layer, None)
             if cls is None:
                 raise DataError(f"layer {layer.name}: layers.py has no class {layer.python_param.layer}")
-            return cls.source_ids(layer.python_param.param_str)
+            return cls, layer.python_param.param_str
     raise DataError("the net has no Python data layer; solve.py needs one to know what it scores")
+
+
+def _source_ids(param) -> list[str]:
+    cls, param_str = _data_layer(param)
+    return cls.source_ids(param_str)

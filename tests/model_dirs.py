@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nets
 from scipy.io import savemat
 from trees import items, voc_tree
+
+import nets
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = sorted(path.parent.name for path in ROOT.glob("*/solve.py"))
@@ -27,7 +28,9 @@ def model_of(name):
 def scratch(tmp_path, name, narrow=True, content=None):
     """A copy of the model directory ``name`` beside a ``data`` folder in the real layout; returns it."""
     directory = tmp_path / name
-    shutil.copytree(ROOT / name, directory, ignore=shutil.ignore_patterns("snapshot", "__pycache__", "*.caffemodel"))
+    shutil.copytree(
+        ROOT / name, directory, ignore=shutil.ignore_patterns("snapshot", "__pycache__", "*.caffemodel")
+    )
     if narrow:
         prototxts = model_of(name).prototxts(**BUILDER_FIELDS, dropout=0.5)
         nets.write_prototxts(directory / "net.py", prototxts)

@@ -6,9 +6,10 @@ import shutil
 import caffe
 import numpy as np
 import pytest
-import surgery
 from model_dirs import ALL, ROOT, make_data, parameters, run, scratch
 from PIL import Image
+
+import surgery
 
 SCORES = ("pixel accuracy", "mean accuracy", "mean IU", "f.w. IU")
 
@@ -20,7 +21,9 @@ def random_parent(directory, path, without=("score", "up")):
     for name, blobs in net.params.items():
         if not name.startswith(without):
             for blob in blobs:
-                blob.data[...] = random.standard_normal(blob.shape, np.float32) * (2 / max(blob.data[0].size, 1)) ** 0.5
+                blob.data[...] = (
+                    random.standard_normal(blob.shape, np.float32) * (2 / max(blob.data[0].size, 1)) ** 0.5
+                )
     path.parent.mkdir(parents=True, exist_ok=True)
     net.save(str(path))
 
@@ -32,7 +35,13 @@ def test_a_narrow_copy_trains_scores_resumes_and_segments(name, tmp_path):
     heavy = (directory / "solver-heavy.prototxt").exists()
     solver = ("--solver", "solver-heavy.prototxt") if heavy else ()
     first = run(
-        directory / "solve.py", "--cpu", *solver, "--iterations", 2, "--weights", tmp_path / "parent.caffemodel"
+        directory / "solve.py",
+        "--cpu",
+        *solver,
+        "--iterations",
+        2,
+        "--weights",
+        tmp_path / "parent.caffemodel",
     )
     assert "copied" in first.stdout and "left at zero" in first.stdout
     for metric in SCORES:
@@ -133,7 +142,9 @@ def test_a_net_that_cannot_learn_is_refused(tmp_path):
     """Weights without conv3_1 leave it at zero, and everything above and below it dead."""
     directory = scratch(tmp_path, "voc-fcn32s")
     random_parent(directory, tmp_path / "parent.caffemodel")
-    net = caffe.Net(str(directory / "deploy.prototxt"), caffe.TEST, weights=str(tmp_path / "parent.caffemodel"))
+    net = caffe.Net(
+        str(directory / "deploy.prototxt"), caffe.TEST, weights=str(tmp_path / "parent.caffemodel")
+    )
     net.params["conv3_1"][0].data[...] = 0
     net.save(str(tmp_path / "hole.caffemodel"))
     done = run(directory / "solve.py", "--cpu", "--weights", tmp_path / "hole.caffemodel", check=False)
@@ -164,7 +175,14 @@ def test_full_width_32s_16s_8s_train_in_sequence(tmp_path):
             # zero scores: the first loss is that of a net that knows nothing
             assert re.search(r"Iteration 0 .*\(3\.0445 per pixel\)", done.stdout)
         snapshot = directory / "snapshot"
-        run(directory / "solve.py", *heavy, "--iterations", 3, "--snapshot", snapshot / "train_iter_2.solverstate")
+        run(
+            directory / "solve.py",
+            *heavy,
+            "--iterations",
+            3,
+            "--snapshot",
+            snapshot / "train_iter_2.solverstate",
+        )
         previous.unlink()
         for spent in (*snapshot.glob("*.solverstate"), snapshot / "train_iter_2.caffemodel"):
             spent.unlink()

@@ -89,6 +89,12 @@ def test_a_seeded_order_draws_with_replacement_and_is_a_pure_function():
     assert set(few) == {0, 1, 2} and few != sorted(few[:3]) * 20
 
 
+def test_the_order_is_the_release_s():
+    """Python 2.7's random.seed(1337), then random.randint(0, 8497) for each image of SBD's train list."""
+    order = Order(8498, 1337)
+    assert [order[k] for k in range(6)] == [5249, 4531, 3108, 4978, 1408, 7005]
+
+
 def test_only_training_splits_are_drawn(tmp_path, tree):
     truth = [label for _, label in tree.values()]
 

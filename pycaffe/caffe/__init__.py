@@ -1,9 +1,9 @@
 """Caffe for today: the pycaffe API and Caffe's semantics, executed by PyTorch.
 
-    import caffe
-    caffe.set_mode_gpu()                                   # or leave it on the CPU
-    net = caffe.Net("deploy.prototxt", caffe.TEST, weights="net.caffemodel")
-    solver = caffe.get_solver("solver.prototxt")
+import caffe
+caffe.set_mode_gpu()                                   # or leave it on the CPU
+net = caffe.Net("deploy.prototxt", caffe.TEST, weights="net.caffemodel")
+solver = caffe.get_solver("solver.prototxt")
 """
 
 from . import caffemodel

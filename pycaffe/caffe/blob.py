@@ -32,7 +32,7 @@ class Memory:
     values are on the host, on the device, or on both.
     """
 
-    __slots__ = ("capacity", "_host", "_array", "_gpu", "_fresh_host", "_fresh_gpu")
+    __slots__ = ("_array", "_fresh_gpu", "_fresh_host", "_gpu", "_host", "capacity")
 
     def __init__(self, capacity: int = 0):
         self.capacity = capacity
@@ -166,7 +166,7 @@ class Blob:
     next layer that runs.
     """
 
-    __slots__ = ("_shape", "_count", "_data", "_diff", "__weakref__")
+    __slots__ = ("__weakref__", "_count", "_data", "_diff", "_shape")
 
     def __init__(self, *shape: int):
         self._data, self._diff = Memory(), Memory()
@@ -187,7 +187,9 @@ class Blob:
         sizes = []
         for size in shape:
             if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
-                raise TypeError(f"Blob.reshape takes integers, one per axis, got {size!r}; write reshape(*shape)")
+                raise TypeError(
+                    f"Blob.reshape takes integers, one per axis, got {size!r}; write reshape(*shape)"
+                )
             sizes.append(int(size))
         if len(sizes) > MAX_AXES:
             raise CaffeError(f"a blob has at most {MAX_AXES} axes, got {len(sizes)}")

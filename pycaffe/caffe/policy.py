@@ -34,7 +34,9 @@ class LearningRate:
         if policy == "fixed":
             return base
         if policy != "poly" and gamma < 0:
-            raise CaffeError(f"{self.source}: gamma must be at least 0 for lr_policy {policy}, found {gamma:g}")
+            raise CaffeError(
+                f"{self.source}: gamma must be at least 0 for lr_policy {policy}, found {gamma:g}"
+            )
         if policy in ("step", "sigmoid") and proto.stepsize <= 0:
             raise CaffeError(
                 f"{self.source}: stepsize must be greater than 0 for lr_policy {policy}, found {proto.stepsize}"

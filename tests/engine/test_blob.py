@@ -35,7 +35,11 @@ def test_reshape_refuses_what_is_no_integer(bad):
 
 
 def test_reshape_refuses_impossible_shapes():
-    for shape, words in [((-1,), "at least 0"), ((1,) * 33, "at most 32"), ((65536, 65536), "exceeds INT_MAX")]:
+    for shape, words in [
+        ((-1,), "at least 0"),
+        ((1,) * 33, "at most 32"),
+        ((65536, 65536), "exceeds INT_MAX"),
+    ]:
         with pytest.raises(caffe.CaffeError, match=words):
             Blob().reshape(*shape)
     Blob().reshape(np.int64(2), np.int32(3))  # NumPy integers are integers

@@ -45,9 +45,15 @@ def test_update_rules_reproduce_caffes_numbers(make_solver, text, expected):
 
 POLICIES = [
     ('lr_policy: "inv" gamma: 0.1 power: 0.75', [0.1, 0.0931012, 0.0872196, 0.0821377, 0.0776969, 0.0737788]),
-    ('lr_policy: "poly" power: 0.9 max_iter: 10', [0.1, 0.0909533, 0.0818052, 0.0725418, 0.0631446, 0.0535887]),
+    (
+        'lr_policy: "poly" power: 0.9 max_iter: 10',
+        [0.1, 0.0909533, 0.0818052, 0.0725418, 0.0631446, 0.0535887],
+    ),
     ('lr_policy: "multistep" gamma: 0.1 stepvalue: 2 stepvalue: 4', [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]),
-    ('lr_policy: "sigmoid" gamma: 0.5 stepsize: 3', [0.0182426, 0.0268941, 0.0377541, 0.05, 0.0622459, 0.0731059]),
+    (
+        'lr_policy: "sigmoid" gamma: 0.5 stepsize: 3',
+        [0.0182426, 0.0268941, 0.0377541, 0.05, 0.0622459, 0.0731059],
+    ),
     ('lr_policy: "step" gamma: 0.1 stepsize: 2', [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]),
     ('lr_policy: "exp" gamma: 0.5', [0.1, 0.05, 0.025, 0.0125, 0.00625, 0.003125]),
     ('lr_policy: "fixed"', [0.1] * 6),
@@ -75,7 +81,9 @@ layer { name: "ip2" type: "InnerProduct" bottom: "h" top: "s" param { lr_mult: 1
   inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "s" bottom: "y" top: "loss" }
 """
-TRAIN = 'base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 4 momentum: 0.9 weight_decay: 0.001 random_seed: 3 '
+TRAIN = (
+    'base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 4 momentum: 0.9 weight_decay: 0.001 random_seed: 3 '
+)
 
 
 @pytest.mark.parametrize("kind", ["SGD", "Adam", "AdaDelta"])
@@ -204,7 +212,10 @@ def test_solve_tests_displays_and_snapshots(make_solver, tmp_path, caplog, monke
 def test_smoothed_loss_is_over_average_loss_iterations(make_solver):
     solver = make_solver(ONE, BASE + "average_loss: 2")
     seen = []
-    solver._smooth, smooth = lambda loss, start: seen.append((loss, smooth(loss, start))) or seen[-1][1], solver._smooth
+    solver._smooth, smooth = (
+        lambda loss, start: seen.append((loss, smooth(loss, start))) or seen[-1][1],
+        solver._smooth,
+    )
     solver.net.blobs["x"].data[...] = 1
     solver.step(3)
     losses = [loss for loss, _ in seen]

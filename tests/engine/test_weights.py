@@ -21,7 +21,9 @@ layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
 
 def same(a, b):
     return all(
-        np.array_equal(x.data, y.data) for name in a.params for x, y in zip(a.params[name], b.params[name], strict=True)
+        np.array_equal(x.data, y.data)
+        for name in a.params
+        for x, y in zip(a.params[name], b.params[name], strict=True)
     )
 
 
@@ -36,7 +38,9 @@ def test_save_then_load_is_exact_and_is_caffes_message(make_net, tmp_path):
     assert message.name == "small" and [layer.name for layer in message.layer] == ["data", "conv", "fc"]
     assert list(message.layer[1].blobs[0].shape.dim) == [3, 2, 3, 3]
     assert message.layer[1].convolution_param.num_output == 3 and message.layer[1].phase == caffe.TEST
-    assert np.array_equal(np.array(message.layer[2].blobs[0].data, np.float32), a.params["fc"][0].data.ravel())
+    assert np.array_equal(
+        np.array(message.layer[2].blobs[0].data, np.float32), a.params["fc"][0].data.ravel()
+    )
     assert caffe.caffemodel.shapes(path) == {"data": [], "conv": [(3, 2, 3, 3), (3,)], "fc": [(4, 27), (4,)]}
     assert np.array_equal(caffe.caffemodel.load(path)["conv"][0], a.params["conv"][0].data)
 
@@ -76,7 +80,9 @@ def test_unpacked_floats_load(make_net, tmp_path):
     head = caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[3])).SerializeToString()
     floats = b"".join(b"\x2d" + value.tobytes() for value in a.params["conv"][1].data)
     bias = floats + head
-    weights = caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=[3, 2, 3, 3]), data=a.params["conv"][0].data.ravel())
+    weights = caffe_pb2.BlobProto(
+        shape=caffe_pb2.BlobShape(dim=[3, 2, 3, 3]), data=a.params["conv"][0].data.ravel()
+    )
     layer = caffe_pb2.LayerParameter(name="conv", blobs=[weights]).SerializeToString()
     layer += b"\x3a" + bytes([len(bias)]) + bias
     raw = b"\xa2\x06" + bytes([len(layer) & 0x7F | 0x80, len(layer) >> 7]) + layer
@@ -159,7 +165,7 @@ def test_truncated_and_mutated_files_raise_only_our_error(make_net, tmp_path):
 
 
 def test_embedded_blobs_in_a_prototxt(make_net):
-    text = NET.replace('bias_filler { type: "uniform" } }', 'bias_term: false } blobs { data: %s }')
+    text = NET.replace('bias_filler { type: "uniform" } }', "bias_term: false } blobs { data: %s }")
     values = list(range(54))
     net = make_net(text % values)
     assert net.params["conv"][0].data.ravel().tolist() == values
