@@ -73,7 +73,8 @@ def test_learning_rate_policies_reproduce_caffes_numbers(make_solver, text, expe
 # a small net with its own data, dropout and a test net, for runs
 RUN = """
 layer { name: "x" type: "DummyData" top: "x" top: "y" dummy_data_param {
-  shape { dim: 4 dim: 6 } shape { dim: 4 } data_filler { type: "gaussian" } data_filler { type: "constant" value: 2 } } }
+  shape { dim: 4 dim: 6 } shape { dim: 4 }
+  data_filler { type: "gaussian" } data_filler { type: "constant" value: 2 } } }
 layer { name: "ip1" type: "InnerProduct" bottom: "x" top: "h"
   inner_product_param { num_output: 8 weight_filler { type: "xavier" } } }
 layer { name: "drop" type: "Dropout" bottom: "h" top: "h" }
@@ -256,7 +257,7 @@ def test_an_unwritable_snapshot_prefix_fails_at_construction(tmp_path):
     (tmp_path / "net.prototxt").write_text(ONE)
     path = tmp_path / "s.prototxt"
     path.write_text(f'train_net: "{tmp_path}/net.prototxt" snapshot: 1 snapshot_prefix: "{tmp_path}/none/s"')
-    with pytest.raises(caffe.CaffeError, match="Cannot write to snapshot prefix.*mkdir -p"):
+    with pytest.raises(caffe.CaffeError, match=r"Cannot write to snapshot prefix.*mkdir -p"):
         caffe.get_solver(str(path))
 
 

@@ -13,7 +13,8 @@ NET = """
 name: "small"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 5 dim: 5 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-  convolution_param { num_output: 3 kernel_size: 3 weight_filler { type: "gaussian" } bias_filler { type: "uniform" } } }
+  convolution_param { num_output: 3 kernel_size: 3 weight_filler { type: "gaussian" }
+    bias_filler { type: "uniform" } } }
 layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
   inner_product_param { num_output: 4 weight_filler { type: "gaussian" } } }
 """
