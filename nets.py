@@ -164,11 +164,13 @@ VOC = Data(
         "val": ("VOCSegDataLayer", {"voc_dir": "../data/pascal/VOC2011", "split": "seg11valid"}),
     }
 )
-# three photographs of VOC 2011, to train on and to score: they show that a net can learn, not how well
+# Three photographs of VOC 2011, to train on and to score: they show that a net can learn, not how well.
+# Taken in turn: drawn at random, one of so few is often long missing, and learning takes half as long again.
+SAMPLE = {"voc_dir": "../data/pascal/sample/VOC2011"}
 VOC_SAMPLE = Data(
     {
-        "train": ("VOCSegDataLayer", {"voc_dir": "../data/pascal/sample/VOC2011", "split": "train"}),
-        "val": ("VOCSegDataLayer", {"voc_dir": "../data/pascal/sample/VOC2011", "split": "val"}),
+        "train": ("VOCSegDataLayer", {**SAMPLE, "split": "train", "randomize": False}),
+        "val": ("VOCSegDataLayer", {**SAMPLE, "split": "val"}),
     }
 )
 

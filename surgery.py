@@ -6,6 +6,7 @@ Everything works on ``net.params[layer][i].data``, so nets of either engine will
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,17 +35,30 @@ class Report:
     zero: list[str] = field(default_factory=list)
 
     def __str__(self):
-        rows = [
-            (what, [f"{name} {note}".rstrip() for name, note in getattr(self, what).items()])
-            for what in ("copied", "coerced", "dropped", "missing")
-        ]
-        return "\n".join(_row(what, items) for what, items in [*rows, ("left at zero", self.zero)])
+        """A table of one row for each fate; a layer whose blobs all fared alike stands for them."""
+        kinds = {what: getattr(self, what) for what in ("copied", "coerced", "dropped", "missing")}
+        blobs = Counter(_layer(label) for labels in kinds.values() for label in labels)
+        rows = []
+        for what, labels in kinds.items():
+            alike = Counter((_layer(label), note) for label, note in labels.items())
+            items = []
+            for label, note in labels.items():
+                whole = alike[_layer(label), note] == blobs[_layer(label)]
+                items.append(f"{_layer(label) if whole else label} {note}".rstrip())
+            rows.append(_row(what, f"{len(labels)} blobs", dict.fromkeys(items)))
+        rows.append(_row("left at zero", f"{len(self.zero)} layers", self.zero))
+        return "\n".join(rows)
 
 
-def _row(what, items):
-    text = f"{what:>12}  {len(items):>3}  "
+def _layer(label):
+    """``fc6`` of ``fc6[0]``."""
+    return label.rpartition("[")[0]
+
+
+def _row(what, count, items):
+    head = f"{what:>12}  {count:>9}  "
     return (
-        textwrap.fill(", ".join(items), 110, initial_indent=text, subsequent_indent=" " * len(text)) or text
+        textwrap.fill(", ".join(items), 110, initial_indent=head, subsequent_indent=" " * 25) or head.rstrip()
     )
 
 

@@ -73,23 +73,23 @@ def one_message():
         sys.exit(f"error: {error}")
 
 
-def main(file: str, parent: Parent | None = None, rounds: int = 50, iterations: int = 2000) -> None:
+def main(file: str, parent: Parent | None = None, rounds: int = 25) -> None:
     """Train the net of the directory that holds ``file`` (a ``solve.py``).
 
-    The net trains for ``rounds`` rounds of ``iterations`` updates and is scored after each;
-    ``parent`` is where its weights come from (None: from its fillers). The command line may
-    override all of it; see ``--help``.
+    It trains for the solver's ``max_iter`` and is scored ``rounds`` times on the way; ``parent`` is
+    where its weights come from (None: from its fillers). The command line may override all of
+    it; see ``--help``.
     """
     directory = Path(file).resolve().parent
-    args = _arguments(directory, rounds * iterations)
+    args = _arguments(directory)
     for name in ("solver", "weights", "snapshot"):  # given relative to where the user stands
         value = getattr(args, name)
         if value is not None:
             setattr(args, name, _located(value, directory))
+    args.solver = args.solver or "solver.prototxt"
     os.chdir(directory)
     with one_message():
-        run = Run(args, parent, iterations)
-        run.train(args.iterations)
+        Run(args, parent, rounds).train(args.iterations)
 
 
 def _located(path: str, directory: Path) -> str:
@@ -97,7 +97,7 @@ def _located(path: str, directory: Path) -> str:
     return str(Path(path).absolute()) if Path(path).exists() or not (directory / path).exists() else path
 
 
-def _arguments(directory: Path, iterations: int):
+def _arguments(directory: Path):
     parser = argparse.ArgumentParser(
         description=f"Train {directory.name}; see {directory.name}/solver.prototxt."
     )
@@ -106,22 +106,18 @@ def _arguments(directory: Path, iterations: int):
         "--gpu", type=int, metavar="N", help="use GPU N (default: the first one, if there is one)"
     )
     device.add_argument("--cpu", action="store_true", help="use the CPU")
-    parser.add_argument("--solver", default="solver.prototxt", metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--solver", metavar="FILE", help="default: solver.prototxt")
     parser.add_argument(
         "--weights", metavar="FILE", help="start from this .caffemodel, not the parent stage's"
     )
     parser.add_argument(
-        "--iterations",
-        type=int,
-        default=iterations,
-        metavar="N",
-        help="train to iteration N (default: %(default)s)",
+        "--iterations", type=int, metavar="N", help="train to iteration N (default: max_iter)"
     )
     parser.add_argument("--snapshot", metavar="FILE", help="resume from this .solverstate")
     args = parser.parse_args()
     if args.snapshot and args.weights:
         parser.error("Give a snapshot to resume training or weights to finetune but not both.")
-    if args.iterations < 1:
+    if args.iterations is not None and args.iterations < 1:
         parser.error(f"--iterations must be at least 1, got {args.iterations}")
     return args
 
@@ -140,7 +136,7 @@ def choose_device(gpu: int | None, cpu: bool) -> str:
 class Run:
     """One training run: a solver, ready to train, in the model's directory."""
 
-    def __init__(self, args, parent: Parent | None, iterations: int):
+    def __init__(self, args, parent: Parent | None, rounds: int):
         proto = _read_text(args.solver, caffe_pb2.SolverParameter())
         train, test = _net_files(proto, args.solver)
         self.train_param = _read_text(train, caffe_pb2.NetParameter())
@@ -150,7 +146,7 @@ class Run:
         Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
         print(f"{Path.cwd().name}: {args.solver} on {choose_device(args.gpu, args.cpu)}", flush=True)
         self.solver = caffe.get_solver(args.solver)
-        self.between_scores = iterations
+        self.between_scores = max(1, self.solver.param.max_iter // rounds)
         self.display = self.solver.param.display or 20
         net = self.solver.net
         if args.snapshot:
@@ -200,9 +196,10 @@ class Run:
                     f"warning: {layer.name} is fixed (lr_mult: 0), and its kernel is not bilinear upsampling"
                 )
 
-    def train(self, last: int) -> None:
-        """Train to iteration ``last``, scoring every ``iterations`` updates and at the end, then save."""
+    def train(self, last: int | None) -> None:
+        """Train to iteration ``last`` (None: max_iter), scoring on the way and at the end; save."""
         solver = self.solver
+        last = last or solver.param.max_iter
         if solver.iter >= last:
             print(f"nothing to do: at iteration {solver.iter} already (--iterations {last} is the last one)")
             return

@@ -125,7 +125,7 @@ def overlay(
     """:func:`vis_seg` above a legend: colour, name and share of pixels of every class there is."""
     palette = make_palette(max(len(names), 1)) if palette is None else palette
     height, width = seg.shape
-    font = _font(min(40, max(13, width // 32)))
+    font = typeface(min(40, max(13, width // 32)))
     entries = [(i, percent(share)) for i, share in shares(seg)]
     margin = font.size // 2
     legend = _legend(entries, names, palette, max(width, 240) - 2 * margin, font)
@@ -151,7 +151,7 @@ def contact_sheet(
     palette = make_palette(max(len(names), 1))
     margin, gap = cell // 20, cell // 42
     width = 2 * margin + 3 * cell + 2 * gap
-    heading, font = _font(max(13, cell // 21)), _font(max(11, cell // 26))
+    heading, font = typeface(max(13, cell // 21)), typeface(max(11, cell // 26))
     top = margin + 2 * heading.size
     strips = []
     for image, truth, prediction in rows:
@@ -194,7 +194,7 @@ def contact_sheet(
     return sheet
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def typeface(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 

@@ -20,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data/pascal/sample/VOC2011"
 MODEL = ROOT / "mini-fcn8s"
 OUT = ROOT / "demo/out"
-ITERATIONS = 300
 
 
 def run(title: str, *command) -> None:
@@ -35,12 +34,7 @@ def main() -> None:
     """The four steps."""
     start = time.monotonic()
     run("1. Three photographs of PASCAL VOC 2011, with their masks", "data/pascal/prepare.py", "sample")
-    run(
-        f"2. Train FCN-8s, an eighth as wide, from scratch: {ITERATIONS} iterations",
-        "mini-fcn8s/solve.py",
-        "--iterations",
-        ITERATIONS,
-    )
+    run("2. Train FCN-8s, an eighth as wide, from random weights", "mini-fcn8s/solve.py")
     ids = read_lines(SAMPLE / "ImageSets/Segmentation/val.txt", "split file")
     photos = [SAMPLE / "JPEGImages" / f"{name}.jpg" for name in ids]
     run(

@@ -3,4 +3,4 @@
 import training
 
 if __name__ == "__main__":
-    training.main(__file__, rounds=3, iterations=100)
+    training.main(__file__, rounds=3)

@@ -6,4 +6,4 @@ FILES = ("../voc-fcn32s/snapshot/train_iter_*.caffemodel", "../voc-fcn32s/fcn32s
 HOW = "cd voc-fcn32s && python solve.py, or put the authors' fcn32s-heavy-pascal.caffemodel there"
 
 if __name__ == "__main__":
-    training.main(__file__, training.Parent("voc-fcn32s", FILES, HOW), rounds=10, iterations=400)
+    training.main(__file__, training.Parent("voc-fcn32s", FILES, HOW), rounds=10)

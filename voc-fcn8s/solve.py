@@ -6,4 +6,4 @@ FILES = ("../voc-fcn16s/snapshot/train_iter_*.caffemodel", "../voc-fcn16s/fcn16s
 HOW = "cd voc-fcn16s && python solve.py, or put the authors' fcn16s-heavy-pascal.caffemodel there"
 
 if __name__ == "__main__":
-    training.main(__file__, training.Parent("voc-fcn16s", FILES, HOW), rounds=10, iterations=400)
+    training.main(__file__, training.Parent("voc-fcn16s", FILES, HOW), rounds=10)
