@@ -180,8 +180,12 @@ class Run:
                 _source_ids(param)
             except DataError as error:
                 problems.append(str(error))
+        problems = list(dict.fromkeys(problems))
+        if len(problems) == 1:
+            raise DataError(problems[0])
         if problems:
-            raise DataError("\n".join(dict.fromkeys(problems)))
+            listed = (f"{i}. {problem}" for i, problem in enumerate(problems, 1))
+            raise DataError("\n".join([f"{len(problems)} things are missing:", *listed]))
         return weights
 
     def _fill_upsampling(self):

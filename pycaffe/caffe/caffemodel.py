@@ -32,7 +32,7 @@ def open_model(path) -> Reader:
     head = reader.bytes(0, 256)
     problem = None
     if head.startswith(b"\x89HDF"):
-        problem = "this is an HDF5 file; weights in HDF5 are read by load_hdf5"
+        problem = "this is an HDF5 file, which this engine does not read yet"
     elif not head:
         problem = "the file is empty"
     elif all(byte >= 0x20 or byte in b"\t\n\r" for byte in head) and head.isascii():

@@ -79,9 +79,13 @@ class Layer:
             f"layer '{self.name}' ({type(self).__name__}) has no backward(self, top, propagate_down, bottom)"
         )
 
-    def error(self, message: str) -> CaffeError:
-        """The exception for a broken rule, naming the layer: ``raise self.error('...')``."""
-        return CaffeError(f"layer '{self.name}' ({self.type}): {message}")
+    def _forget(self) -> None:
+        """Drop what only another backward of the last forward would need."""
+
+
+def layer_error(layer: Layer, message: str) -> CaffeError:
+    """The exception for a rule that ``layer`` breaks, naming it."""
+    return CaffeError(f"layer '{layer.name}' ({layer.type}): {message}")
 
 
 class TensorLayer(Layer):
@@ -106,6 +110,10 @@ class TensorLayer(Layer):
         self.needs_bottom: list[bool] = []  # set by the net: which gradients may be asked for
         self.needs_blob: list[bool] = []
         self._recorded = None
+
+    def error(self, message: str) -> CaffeError:
+        """The exception for a broken rule, naming the layer: ``raise self.error('...')``."""
+        return layer_error(self, message)
 
     # -- what subclasses say --------------------------------------------------------------------
 
@@ -186,8 +194,7 @@ class TensorLayer(Layer):
             if grad is not None:
                 self.blobs[i].add_diff(_unaliased(grad, taken))
 
-    def forget(self) -> None:
-        """Drop what backward would need (a solver does so once it is used, to free memory)."""
+    def _forget(self) -> None:
         self._recorded = None
 
 

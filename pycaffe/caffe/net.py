@@ -11,7 +11,7 @@ import numpy as np
 from . import caffemodel
 from .blob import Blob
 from .errors import CaffeError
-from .layer import Layer, TensorLayer
+from .layer import Layer, layer_error
 from .log import logger
 from .net_build import BuiltNet
 from .proto import caffe_pb2
@@ -82,8 +82,11 @@ class Net(BuiltNet):
             blob.diff[...] = weight
         return float((blob.tensor().double() * blob.diff_tensor()).sum())
 
-    def _backward(self, start_idx: int, end_idx: int) -> None:
-        """Run backward from layer ``start_idx`` down to ``end_idx``, both included."""
+    def _backward(self, start_idx: int, end_idx: int, keep: bool = True) -> None:
+        """Run backward from layer ``start_idx`` down to ``end_idx``, both included.
+
+        ``keep`` false drops, layer by layer, what only a second backward of this forward would need.
+        """
         for i in range(start_idx, end_idx - 1, -1):
             for hook in self._hooks["before_backward"]:
                 hook(i)
@@ -91,14 +94,15 @@ class Net(BuiltNet):
                 self.layers[i].backward(self._tops[i], self._bottom_needs[i], self._bottoms[i])
                 if self._debug_info:
                     self._log_backward(i)
+            if not keep:
+                self.layers[i]._forget()
             for hook in self._hooks["after_backward"]:
                 hook(i)
 
     def _forget(self) -> None:
-        """Drop what only a second backward of the same forward would need."""
+        """Drop what a backward of the last forward would need."""
         for layer in self.layers:
-            if isinstance(layer, TensorLayer):
-                layer.forget()
+            layer._forget()
 
     def _index(self, layer_name: str) -> int:
         if layer_name not in self._layer_names:
@@ -267,15 +271,17 @@ class Net(BuiltNet):
                 continue
             layer = self.layers[self._index(name)]
             if len(layer.blobs) != len(source.blobs):
-                raise layer.error(
+                raise layer_error(
+                    layer,
                     f"Incompatible number of blobs for layer {name}: {len(source.blobs)} in the other net, "
-                    f"{len(layer.blobs)} here"
+                    f"{len(layer.blobs)} here",
                 )
             for i, (mine, theirs) in enumerate(zip(layer.blobs, source.blobs, strict=True)):
                 if mine.shape != theirs.shape:
-                    raise layer.error(
+                    raise layer_error(
+                        layer,
                         f"Cannot share param {i} weights from layer '{name}'; shape mismatch.  Source param shape "
-                        f"is {theirs.shape_string()}; target param shape is {mine.shape_string()}"
+                        f"is {theirs.shape_string()}; target param shape is {mine.shape_string()}",
                     )
                 mine.share_data(theirs)
 

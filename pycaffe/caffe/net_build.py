@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from .blob import Blob
 from .errors import CaffeError
 from .graph import filter_net, insert_splits
-from .layer import Layer, TensorLayer
+from .layer import Layer, TensorLayer, layer_error
 from .log import logger
 from .params import ParamTable
 from .proto import caffe_pb2
@@ -102,7 +102,7 @@ class BuiltNet:
         weights = _loss_weights(layer, layer_param, len(tops))
         for blob, weight in zip(tops, weights, strict=True):
             if not blob.has_shape and layer_param.type != "Input":
-                raise layer.error("a top has no shape after reshape; call top[i].reshape(...) there")
+                raise layer_error(layer, "a top has no shape after reshape; call top[i].reshape(...) there")
             if blob.has_shape:
                 logger.info("Top shape: %s", blob.shape_string())
             if weight:
@@ -127,9 +127,10 @@ class BuiltNet:
             if in_place:
                 blob = self.blobs[top_name]
             elif top_name in self.blobs:
-                raise layer.error(
+                raise layer_error(
+                    layer,
                     f"Top blob '{top_name}' produced by multiple sources. Give this top a name of its own; only "
-                    "a layer whose bottom and top of the same index have one name works in place."
+                    "a layer whose bottom and top of the same index have one name works in place.",
                 )
             else:
                 blob = self.blobs[top_name] = Blob()
@@ -146,15 +147,17 @@ class BuiltNet:
     def _append_needs(self, layer, layer_param, bottoms):
         """Which bottoms and parameters of this layer could get gradients; returns whether any."""
         if len(layer_param.param) > len(layer.blobs):
-            raise layer.error(
+            raise layer_error(
+                layer,
                 f"Too many params specified for layer {layer.name}: {len(layer_param.param)} param entries, "
-                f"{len(layer.blobs)} blobs"
+                f"{len(layer.blobs)} blobs",
             )
         asked = layer_param.propagate_down
         if asked and len(asked) != len(bottoms):
-            raise layer.error(
+            raise layer_error(
+                layer,
                 "propagate_down param must be specified either 0 or bottom_size times: "
-                f"{len(asked)} given, {len(bottoms)} bottoms"
+                f"{len(asked)} given, {len(bottoms)} bottoms",
             )
         from_below = [name in self._blobs_with_gradient for name in layer_param.bottom]
         learns = self._param_table.add(layer, layer_param.param)
@@ -224,11 +227,12 @@ def _check_counts(layer: Layer, bottoms: int, tops: int):
     ]
     for rule, found, holds, text in rules:
         if rule is not None and not holds(found, rule):
-            raise layer.error(f"{layer.type} Layer {text.format(rule)} The prototxt gives {found}.")
+            raise layer_error(layer, f"{layer.type} Layer {text.format(rule)} The prototxt gives {found}.")
     if layer.equal_bottoms_tops and bottoms != tops:
-        raise layer.error(
+        raise layer_error(
+            layer,
             f"{layer.type} Layer produces one top blob as output for each bottom blob input. "
-            f"The prototxt gives {bottoms} and {tops}."
+            f"The prototxt gives {bottoms} and {tops}.",
         )
 
 
@@ -239,8 +243,9 @@ def _loss_weights(layer: Layer, layer_param, tops: int) -> list[float]:
     if len(given) == 1 and layer.is_loss:
         given += [0.0] * (tops - 1)
     if len(given) != tops:
-        raise layer.error(
-            f"loss_weight must be unspecified or specified once per top blob. {len(given)} given, {tops} tops."
+        raise layer_error(
+            layer,
+            f"loss_weight must be unspecified or specified once per top blob. {len(given)} given, {tops} tops.",
         )
     return given
 
@@ -248,14 +253,16 @@ def _loss_weights(layer: Layer, layer_param, tops: int) -> list[float]:
 def _load_embedded(layer: Layer, layer_param):
     """Use the blobs written into the prototxt itself instead of the fillers' values."""
     if len(layer_param.blobs) != len(layer.blobs):
-        raise layer.error(
+        raise layer_error(
+            layer,
             f"Incompatible number of blobs for layer {layer.name}: {len(layer_param.blobs)} in the prototxt, "
-            f"the layer has {len(layer.blobs)}"
+            f"the layer has {len(layer.blobs)}",
         )
     for i, (blob, source) in enumerate(zip(layer.blobs, layer_param.blobs, strict=True)):
         values = source.double_data or source.data
         if len(values) != blob.count:
-            raise layer.error(
-                f"blob {i} in the prototxt holds {len(values)} values, the layer's has shape {blob.shape_string()}"
+            raise layer_error(
+                layer,
+                f"blob {i} in the prototxt holds {len(values)} values, the layer's has shape {blob.shape_string()}",
             )
         blob.data.reshape(-1)[...] = values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .blob import Blob
+from .layer import layer_error
 from .proto import caffe_pb2
 
 _DEFAULT = caffe_pb2.ParamSpec()
@@ -53,8 +54,9 @@ class ParamTable:
                     continue
                 value, known = getattr(spec, mult), getattr(owner, mult)
                 if known is not None and known != value:
-                    raise layer.error(
-                        f"Shared param '{spec.name}' has mismatched {mult}: {value:g} here, {known:g} before."
+                    raise layer_error(
+                        layer,
+                        f"Shared param '{spec.name}' has mismatched {mult}: {value:g} here, {known:g} before.",
                     )
                 setattr(owner, mult, value)
         self.learns.append(learns)
@@ -69,9 +71,10 @@ class ParamTable:
         elif blob.shape != owner.shape:
             what = "shape mismatch"
         if what:
-            raise layer.error(
+            raise layer_error(
+                layer,
                 f"Cannot share param '{spec.name}': {what}. Owner layer's shape is {owner.shape_string()}; "
-                f"sharing layer expects shape {blob.shape_string()}"
+                f"sharing layer expects shape {blob.shape_string()}",
             )
 
     def share(self) -> None:

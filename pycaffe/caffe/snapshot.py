@@ -34,8 +34,9 @@ def write_snapshot(solver) -> None:
     )
     common.save_random(state.resume)
     for name, layer in zip(net._layer_names, net.layers, strict=True):
-        if hasattr(layer, "get_state"):
-            state.resume.layer.add(name=name, state=layer.get_state())
+        kept = layer.get_state() if hasattr(layer, "get_state") else None
+        if isinstance(kept, str):
+            state.resume.layer.add(name=name, state=kept)
     logger.info("Snapshotting solver state to binary proto file %s", state_path)
     caffemodel.save_state(state_path, state, solver.history)
 

@@ -218,8 +218,7 @@ class Solver:
             loss = 0.0
             for _ in range(proto.iter_size):
                 loss += self.net._forward(0, len(self.net.layers) - 1)
-                self.net._backward(len(self.net.layers) - 1, 0)
-                self.net._forget()
+                self.net._backward(len(self.net.layers) - 1, 0, keep=False)
             smoothed = self._smooth(loss / proto.iter_size, start)
             if proto.display and self.iter % proto.display == 0:
                 seconds, done = time.monotonic() - mark, self.iter - marked_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import CaffeError
 from ..fillers import check, fill
-from ..layer import Layer
+from ..layer import Layer, layer_error
 from ..proto import caffe_pb2
 from ..registry import register
 
@@ -29,9 +29,10 @@ class Input(_SourceLayer):
     def setup(self, bottom, top):
         shapes = [shape.dim for shape in self.layer_param.input_param.shape]
         if len(shapes) not in (0, 1, len(top)):
-            raise self.error(
+            raise layer_error(
+                self,
                 "Must specify 'shape' once, once per top blob, or not at all: "
-                f"{len(top)} tops vs. {len(shapes)} shapes."
+                f"{len(top)} tops vs. {len(shapes)} shapes.",
             )
         if len(shapes) == 1:
             shapes *= len(top)
@@ -55,9 +56,10 @@ class DummyData(_SourceLayer):
         param = self.layer_param.dummy_data_param
         fillers = list(param.data_filler) or [caffe_pb2.FillerParameter(type="constant")]
         if len(fillers) not in (1, len(top)):
-            raise self.error(
+            raise layer_error(
+                self,
                 f"Number of data fillers must be 0, 1 or equal to the number of tops: {len(top)}; "
-                f"you specified {len(fillers)} data fillers."
+                f"you specified {len(fillers)} data fillers.",
             )
         self.fillers = fillers * len(top) if len(fillers) == 1 else fillers
         for blob, shape in zip(top, self._shapes(param, len(top)), strict=True):
@@ -69,19 +71,21 @@ class DummyData(_SourceLayer):
         if not param.shape:
             for name, values in legacy.items():
                 if len(values) not in (1, tops):
-                    raise self.error(
+                    raise layer_error(
+                        self,
                         f"Must specify 'shape' or '{name}' once, or once per top blob: {tops} tops, "
-                        f"{len(values)} {name} given"
+                        f"{len(values)} {name} given",
                     )
             columns = [values * tops if len(values) == 1 else values for values in legacy.values()]
             return [list(sizes) for sizes in zip(*columns, strict=True)]
         if any(legacy.values()):
-            raise self.error(
-                "Both shape and legacy fields were specified: num, channels, height, width are the old"
+            raise layer_error(
+                self, "Both shape and legacy fields were specified: num, channels, height, width are the old"
             )
         if len(param.shape) not in (1, tops):
-            raise self.error(
-                f"Must specify 'shape' once, or once per top blob: {tops} tops, {len(param.shape)} shapes"
+            raise layer_error(
+                self,
+                f"Must specify 'shape' once, or once per top blob: {tops} tops, {len(param.shape)} shapes",
             )
         shapes = [list(shape.dim) for shape in param.shape]
         return shapes * tops if len(shapes) == 1 else shapes
@@ -96,4 +100,4 @@ class DummyData(_SourceLayer):
                 if (filler.type == "constant") == constant:
                     fill(blob, filler)
             except CaffeError as error:
-                raise self.error(str(error)) from error
+                raise layer_error(self, str(error)) from error
