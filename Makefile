@@ -13,7 +13,7 @@ help:                ## this list
 demo: $(READY)       ## train mini-fcn8s on three photographs, score it, segment them: demo/out/
 	@$(BIN)/python demo/demo.py
 
-test: $(READY)       ## run every test (about 5 minutes on two cores)
+test: $(READY)       ## run every test (about two minutes on two cores)
 	$(BIN)/python -m pytest
 
 lint: $(READY)       ## check the style of all Python files

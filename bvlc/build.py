@@ -30,7 +30,7 @@ NAME, VERSION = "brocolli-caffe", "9.0.2"
 ARCHIVE = f"{NAME}-{VERSION}.tar.gz"
 ARCHIVE_SHA256 = "c6410cc60bdd6db685d441b66be7df05410f8850ac88d6b75d48ef9b2315c08a"
 KEPT = ("src/caffe", "include/caffe", "python/caffe", "LICENSE", "CONTRIBUTORS.md")
-REFUSED = ("/test/", "__pycache__", ".pb.h", ".pb.cc", "_pb2.py")
+REFUSED = ("src/caffe/test/", "python/caffe/test/", "__pycache__", ".pb.h", ".pb.cc", "_pb2.py")
 
 # What the original's Python side and this project's scripts import. Boost.Python's arrays and
 # protoc 3.21's messages are of the time before NumPy 2 and protobuf 5.
@@ -175,8 +175,9 @@ def _folders(kind: str) -> list[Path]:
 
 def unpack(archive: Path | None) -> Path:
     """The sources, without tests and without generated files; got by pip, checked, unpacked."""
-    source = BUILD / "source"
-    if not source.is_dir():
+    source, wanted = BUILD / "source", repr((ARCHIVE_SHA256, KEPT, REFUSED))
+    stamp = source / "unpacked"
+    if not (stamp.is_file() and stamp.read_text() == wanted):
         archive = archive or BUILD / ARCHIVE
         if not archive.is_file():
             download(archive)
@@ -198,6 +199,9 @@ def unpack(archive: Path | None) -> Path:
                     target = making / inside
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(tar.extractfile(member).read())
+                    os.utime(target, (member.mtime, member.mtime))  # what is compiled stays newer
+        (making / "unpacked").write_text(wanted)
+        shutil.rmtree(source, ignore_errors=True)
         os.replace(making, source)
     return source
 
