@@ -181,12 +181,12 @@ class SegDataLayer(caffe.Layer):
         live.add(self)
 
     def reshape(self, bottom, top):
-        for blob, values in zip(top, self._ahead.get(self.position), strict=True):
-            blob.reshape(1, *values.shape)
+        for i, values in enumerate(self._ahead.get(self.position)):  # the original's top does not iterate
+            top[i].reshape(1, *values.shape)
 
     def forward(self, bottom, top):
-        for blob, values in zip(top, self._ahead.get(self.position), strict=True):
-            blob.data[...] = values
+        for i, values in enumerate(self._ahead.get(self.position)):
+            top[i].data[...] = values
         self.position += 1
 
     def backward(self, top, propagate_down, bottom):

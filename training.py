@@ -146,8 +146,8 @@ class Run:
         Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
         print(f"{Path.cwd().name}: {args.solver} on {choose_device(args.gpu, args.cpu)}", flush=True)
         self.solver = caffe.get_solver(args.solver)
-        self.between_scores = max(1, self.solver.param.max_iter // rounds)
-        self.display = self.solver.param.display or 20
+        self.max_iter, self.display = proto.max_iter, proto.display or 20
+        self.between_scores = max(1, self.max_iter // rounds)
         net = self.solver.net
         if args.snapshot:
             self.solver.restore(args.snapshot)
@@ -203,7 +203,7 @@ class Run:
     def train(self, last: int | None) -> None:
         """Train to iteration ``last`` (None: max_iter), scoring on the way and at the end; save."""
         solver = self.solver
-        last = last or solver.param.max_iter
+        last = last or self.max_iter
         if solver.iter >= last:
             print(f"nothing to do: at iteration {solver.iter} already (--iterations {last} is the last one)")
             return

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +25,22 @@ def original_built() -> bool:
     return (ORIGINAL / "key").is_file()
 
 
-def run_ours(jobs: list[dict], folder: Path, **settings) -> list[dict | str]:
+def run_ours(jobs: list[dict], folder: Path, **settings) -> list[Mapping | str]:
     """The jobs on this project's engine; see ``run_jobs``."""
     return run_jobs(sys.executable, {"PYTHONPATH": f"{ROOT / 'pycaffe'}:{ROOT}"}, jobs, folder, **settings)
 
 
-def run_original(jobs: list[dict], folder: Path, **settings) -> list[dict | str]:
+def run_original(jobs: list[dict], folder: Path, **settings) -> list[Mapping | str]:
     """The jobs on the original; see ``run_jobs``."""
     python = ORIGINAL / "venv/bin/python"
     return run_jobs(str(python), {"PYTHONPATH": f"{ORIGINAL / 'python'}:{ROOT}"}, jobs, folder, **settings)
 
 
-def run_jobs(python: str, env: dict, jobs: list[dict], folder: Path, timeout: float = 1800) -> list[dict | str]:
+def run_jobs(python: str, env: dict, jobs: list[dict], folder: Path, timeout: float = 1800) -> list[Mapping | str]:
     """For each job its arrays by name, or, where the process died in it, its last words."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    results: dict[int, dict | str] = {}
+    results: dict[int, Mapping | str] = {}
     command = [python, str(HERE / "worker.py"), str(folder / "jobs.json"), str(folder)]
     while True:
         done = subprocess.run(
@@ -57,8 +58,7 @@ def run_jobs(python: str, env: dict, jobs: list[dict], folder: Path, timeout: fl
             np.savez(file)
     for i in range(len(jobs)):
         if i not in results:
-            with np.load(folder / f"{i}.npz") as arrays:
-                results[i] = dict(arrays)
+            results[i] = np.load(folder / f"{i}.npz")  # read array by array, when asked
     return [results[i] for i in range(len(jobs))]
 
 

@@ -22,6 +22,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 
 import caffe
 from caffe.proto import caffe_pb2
+from google.protobuf import text_format
 
 FLOOR = "ceil_mode: false" if hasattr(caffe_pb2.PoolingParameter(), "ceil_mode") else "round_mode: FLOOR"
 
@@ -60,7 +61,7 @@ def make_input(random, shape, kind: str) -> np.ndarray:
         return random.randint(-2, 3, shape)
     if kind == "image":
         return 255 * random.random_sample(shape) - 115
-    labels = np.asarray(random.randint(0, 5, shape))
+    labels = np.asarray(random.randint(0, 3 if kind == "labels of 3" else 5, shape))
     if kind == "labels ignored":
         labels[random.random_sample(shape) < 0.3] = 255
     if kind == "all ignored":
@@ -115,7 +116,7 @@ def run(net, inputs: dict, random, backward: bool, arrays: dict, prefix: str) ->
         for name in net.outputs:
             blob = net.blobs[name]
             if not blob.diff.any():  # a loss: its diff is its weight
-                blob.diff[...] = random.standard_normal(tuple(blob.shape))
+                blob.diff[...] = 0.25 + random.standard_normal(tuple(blob.shape))  # no sum cancels
         net.clear_param_diffs()
         net.backward()
         for name, blob in net.blobs.items():
@@ -127,7 +128,71 @@ def run(net, inputs: dict, random, backward: bool, arrays: dict, prefix: str) ->
                 arrays[f"{prefix}{layer}[{index}] diff"] = np.array(blob.diff)
 
 
-KINDS = {"layer": run_layer}
+def run_net(job: dict) -> dict:
+    """A model directory's net at full width, its data layer replaced by inputs, with random weights."""
+    param = caffe_pb2.NetParameter()
+    text_format.Parse(Path(job["file"]).read_text(), param)
+    text = ""
+    if any(layer.type == "Python" for layer in param.layer):
+        tops = [top for layer in param.layer if layer.type == "Python" for top in layer.top]
+        kept = [layer for layer in param.layer if layer.type != "Python"]
+        del param.layer[:]
+        param.layer.extend(kept)
+        text = "".join(f'layer {{ name: "{top}_in" type: "Input" top: "{top}" }}\n' for top in tops)
+    param.force_backward = True
+    net = open_net(text + text_format.MessageToString(param), getattr(caffe, job["phase"]))
+    random = random_for("weights of " + Path(job["file"]).parent.name)
+    for blobs in net.params.values():
+        scale = (2 / max(blobs[0].data[0].size, 1)) ** 0.5
+        for blob, size in zip(blobs, (scale, 0.1), strict=False):
+            shape = tuple(blob.shape)
+            for i in range(shape[0]):  # item by item: a large layer's numbers would need gigabytes
+                blob.data[i] = size * random.standard_normal(shape[1:])
+    for name, (shape, _) in job["inputs"].items():
+        net.blobs[name].reshape(*shape)
+    caffe.set_random_seed(23)
+    arrays: dict = {}
+    run(net, job["inputs"], random_for(job["name"]), True, arrays, "")
+    for name in [name for name in arrays if name.endswith("] data")]:
+        del arrays[name]  # the weights themselves: given, and large
+    return arrays
+
+
+def run_solver(job: dict) -> dict:
+    """A solver on a small net: the loss of every iteration, the parameters every ten.
+
+    ``resume``: a .solverstate to go on from. ``snapshot``: a path prefix to save to at the end.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        train, solver = Path(folder, "train.prototxt"), Path(folder, "solver.prototxt")
+        train.write_text(job["net"])
+        prefix = job.get("snapshot") or f"{folder}/x"
+        solver.write_text(f'train_net: "{train}" snapshot_prefix: "{prefix}" random_seed: 5 {job["solver"]}')
+        solver = caffe.get_solver(str(solver))
+    net = solver.net
+    random = random_for(job.get("data") or job["name"])
+    for blobs in net.params.values():
+        for blob in blobs:
+            blob.data[...] = 0.2 * random.standard_normal(tuple(blob.shape))
+    for name, (_, kind) in job.get("inputs", {}).items():
+        net.blobs[name].data[...] = make_input(random, tuple(net.blobs[name].shape), kind)
+    if job.get("resume"):
+        solver.restore(job["resume"])
+    arrays = {}
+    losses = []
+    while solver.iter < job["iterations"]:
+        solver.step(1)
+        losses.append(float(net.blobs["loss"].data))
+        if solver.iter % 10 == 0:
+            for name, blobs in net.params.items():
+                for index, blob in enumerate(blobs):
+                    arrays[f"{name}[{index}] after {solver.iter}"] = np.array(blob.data)
+    if job.get("snapshot"):
+        solver.snapshot()
+    return {"losses": np.array(losses), **arrays}
+
+
+KINDS = {"layer": run_layer, "net": run_net, "solver": run_solver}
 
 if __name__ == "__main__":
     main()
