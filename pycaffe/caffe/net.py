@@ -217,9 +217,8 @@ class Net(BuiltNet):
     def blob_loss_weights(self) -> OrderedDict[str, float]:
         """Blob name → its loss weight (0 for most)."""
         weights = OrderedDict((name, 0.0) for name in self.blobs)
-        for i, name in enumerate(self._layer_names):
-            for top, weight in zip(self.top_names[name], self._loss_weights[i], strict=False):
-                weights[top] = weight
+        for tops, values in zip(self._top_lists, self._loss_weights, strict=True):
+            weights.update(zip(tops, values, strict=True))
         return weights
 
     def before_forward(self, function):
@@ -239,10 +238,10 @@ class Net(BuiltNet):
         self._hooks["after_backward"].append(function)
 
     def _bottom_ids(self, index: int) -> list[int]:
-        return [list(self.blobs).index(name) for name in self.bottom_names[self._layer_names[index]]]
+        return [list(self.blobs).index(name) for name in self._layer_params[index].bottom]
 
     def _top_ids(self, index: int) -> list[int]:
-        return [list(self.blobs).index(name) for name in self.top_names[self._layer_names[index]]]
+        return [list(self.blobs).index(name) for name in self._top_lists[index]]
 
     # -- weights ------------------------------------------------------------------------------------
 
@@ -296,7 +295,7 @@ class Net(BuiltNet):
 
     def _log_forward(self, i):
         name = self._layer_names[i]
-        for top, blob in zip(self.top_names[name], self._tops[i], strict=True):
+        for top, blob in zip(self._top_lists[i], self._tops[i], strict=True):
             logger.info("    [Forward] Layer %s, top blob %s data: %g", name, top, _mean_abs(blob.data))
         for j, blob in enumerate(self.layers[i].blobs):
             spec = self._layer_params[i].param
@@ -305,7 +304,7 @@ class Net(BuiltNet):
 
     def _log_backward(self, i):
         name = self._layer_names[i]
-        for j, (bottom, blob) in enumerate(zip(self.bottom_names[name], self._bottoms[i], strict=True)):
+        for j, (bottom, blob) in enumerate(zip(self._layer_params[i].bottom, self._bottoms[i], strict=True)):
             if self._bottom_needs[i][j]:
                 logger.info(
                     "    [Backward] Layer %s, bottom blob %s diff: %g", name, bottom, _mean_abs(blob.diff)

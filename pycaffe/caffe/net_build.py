@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 
 from google.protobuf import text_format
@@ -37,9 +38,9 @@ class BuiltNet:
             raise CaffeError(f"{source}: {error}") from error
 
     def _build(self, param: caffe_pb2.NetParameter):
-        logger.info(
-            "Initializing net from parameters: \n%s", text_format.MessageToString(_without_blobs(param))
-        )
+        if logger.isEnabledFor(logging.INFO):
+            text = text_format.MessageToString(_without_blobs(param))
+            logger.info("Initializing net from parameters: \n%s", text)
         self._name = param.name
         self._debug_info = param.debug_info
         self.blobs: OrderedDict[str, Blob] = OrderedDict()
@@ -48,6 +49,7 @@ class BuiltNet:
         self._layer_params: list[caffe_pb2.LayerParameter] = []
         self._bottoms: list[list[Blob]] = []
         self._tops: list[list[Blob]] = []
+        self._top_lists: list[list[str]] = []  # by layer index: names of layers may repeat
         self._loss_weights: list[list[float]] = []
         self.bottom_names: OrderedDict[str, list[str]] = OrderedDict()
         self.top_names: OrderedDict[str, list[str]] = OrderedDict()
@@ -115,6 +117,7 @@ class BuiltNet:
         self._layer_params.append(layer_param)
         self._bottoms.append(bottoms)
         self._tops.append(tops)
+        self._top_lists.append(top_names)
         self._loss_weights.append(weights)
         self.bottom_names[name] = list(layer_param.bottom)
         self.top_names[name] = top_names
@@ -171,7 +174,7 @@ class BuiltNet:
         under_loss: set[str] = set()
         skipped: set[str] = set()
         for i in reversed(range(len(self.layers))):
-            bottom, top = self._layer_params[i].bottom, self.top_names[self._layer_names[i]]
+            bottom, top = self._layer_params[i].bottom, self._top_lists[i]
             weights = self._loss_weights[i]
             contributes = any(weights) or any(name in under_loss for name in top)
             if all(name in skipped for name in top):

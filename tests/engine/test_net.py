@@ -88,6 +88,15 @@ def test_a_split_after_an_in_place_layer_is_named_after_it(make_net):
     assert "x_relu_0_split_1" in net.blobs
 
 
+def test_layers_may_share_a_name(make_net):
+    text = mlp().replace('name: "ip2"', 'name: "ip1"').replace('name: "relu1"', 'name: "ip1"')
+    net = make_net(text, caffe.TRAIN)
+    net.blobs["data"].data[...] = 1
+    net.forward()
+    net.backward()
+    assert net.blobs["ip1"].diff.any() and net._top_ids(4) == [3] and net._bottom_ids(4) == [2]
+
+
 def test_outputs_are_sorted_by_bytes(make_net):
     text = 'layer { name: "in" type: "Input" top: "zeta" top: "Alpha" top: "beta" input_param { shape { dim: 1 } } }'
     assert make_net(text).outputs == ["Alpha", "beta", "zeta"]
