@@ -5,16 +5,31 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint format proto clean
+ORIGINAL := build/bvlc
+
+.PHONY: help demo test bvlc test-bvlc parity bench lint format proto clean
 help:                ## this list
 	@echo "Fully Convolutional Networks, Caffe-faithful. Targets:"
-	@sed -n 's/^\([a-z]*\): .*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(READY)       ## train mini-fcn8s on three photographs, score it, segment them: demo/out/
 	@$(BIN)/python demo/demo.py
 
 test: $(READY)       ## run every test (about two minutes on two cores)
 	$(BIN)/python -m pytest
+
+# The original Caffe. It says which Debian packages it needs; with INSTALL=1, or as CI, it installs them.
+bvlc:                ## build the original Caffe into build/bvlc (six minutes on two cores)
+	@$(PYTHON) bvlc/build.py $(if $(CUDA),--cuda) $(if $(INSTALL)$(CI),--install)
+
+test-bvlc: bvlc      ## run the tests of nets, layers, surgery, score, solve and infer on the original
+	PYTHONPATH=$(CURDIR)/$(ORIGINAL)/python:$(CURDIR) $(ORIGINAL)/venv/bin/python -m pytest tests --ignore=tests/engine --ignore=tests/parity
+
+parity: $(READY) bvlc  ## compare the two engines, and print the table
+	$(BIN)/python tests/parity/report.py
+
+bench: $(READY) bvlc  ## time the two engines side by side: bench/results/
+	$(BIN)/python bench/bench.py
 
 lint: $(READY)       ## check the style of all Python files
 	$(BIN)/ruff check .

@@ -16,7 +16,8 @@ from typing import Any
 import caffe
 import numpy as np
 
-from images import DataError, check_label, load_image
+from files import DataError, read_lines
+from images import check_label, load_image
 
 ROOT = Path(__file__).resolve().parent
 live: weakref.WeakSet[SegDataLayer] = weakref.WeakSet()  # every data layer of a living net
@@ -25,19 +26,6 @@ live: weakref.WeakSet[SegDataLayer] = weakref.WeakSet()  # every data layer of a
 def class_names(dataset: str) -> list[str]:
     """The names of a data set's classes in order of index, from ``data/<dataset>/classes.txt``."""
     return read_lines(ROOT / "data" / dataset / "classes.txt", "class list")
-
-
-def read_lines(path: str | os.PathLike, what: str, fix: str = "") -> list[str]:
-    """The lines of a text file, without blanks and empty lines; :class:`DataError` if it has none."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        raise DataError(f"{what} {path} {reason}. {fix}".rstrip()) from None
-    lines = [line.strip() for line in lines if line.strip()]
-    if not lines:
-        raise DataError(f"{what} {path} is empty. {fix}".rstrip())
-    return lines
 
 
 def resume(consumed: int) -> None:

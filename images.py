@@ -11,15 +11,10 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageOps
 
+from files import DataError
+
 IGNORE = 255  # the label of void pixels: neither trained on nor scored
 SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jp2 .pgm .png .ppm .tif .tiff .webp".split())
-
-
-class DataError(RuntimeError):
-    """Data that cannot be used. The text is complete for a user: file, finding, rule and fix.
-
-    Scripts print it alone and exit with status 1.
-    """
 
 
 def _open(path: str | os.PathLike, what: str) -> Image.Image:

@@ -29,8 +29,8 @@ import layers
 import surgery
 import training
 import vis
-from feed import ROOT, SegDataLayer, class_names, read_lines
-from images import DataError
+from feed import ROOT, SegDataLayer, class_names
+from files import DataError, read_lines
 
 # the authors' weights, by the model directory that they fit
 RELEASED = {

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from feed import ROOT, SegDataLayer
-from images import DataError, load_label
+from files import DataError
+from images import load_label
 
 SAMPLE = f"`python data/pascal/prepare.py sample` (in {ROOT})"
 

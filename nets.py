@@ -7,7 +7,6 @@ says which pieces its net is made of, and a :class:`Model` turns that into the d
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,8 @@ from caffe import layers as L
 from caffe import params as P
 from caffe.coord_map import crop
 from google.protobuf import text_format
+
+from files import replacing
 
 # stage, number of 3x3 convolutions, channels (Simonyan and Zisserman's configuration D)
 VGG16 = ((1, 2, 64), (2, 2, 128), (3, 3, 256), (4, 3, 512), (5, 3, 512))
@@ -232,10 +233,6 @@ def write_prototxts(net_py, prototxts):
     for stem, net in prototxts.items():
         path = directory / f"{stem}.prototxt"
         text = "# made by net.py; edit that instead\n" + text_format.MessageToString(net)
-        part = path.with_suffix(".part")
-        try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         print(path.relative_to(directory.parent))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from caffe.proto import caffe_pb2
+from google.protobuf.message import DecodeError
 
 
 class SurgeryError(RuntimeError):
@@ -96,8 +97,9 @@ def transplant(new_net, net, suffix=""):
 def load_parent(net, weights_path):
     """Load the weight file ``weights_path`` into ``net``, by layer name as Caffe does; returns a :class:`Report`.
 
-    Raises SurgeryError, with the net untouched, when the file is missing, shares no layer with the
-    net, or holds a layer of the same name and another shape.
+    Raises SurgeryError, with the net untouched, when the file is missing, is no weight file (from the
+    embedded engine: its CaffeError), shares no layer with the net, or holds a layer of the same name
+    and another shape.
     """
     if not Path(weights_path).is_file():
         raise SurgeryError(f"no weight file {weights_path}")
@@ -154,8 +156,13 @@ def _shapes_in_file(path):
 
 
 def _parsed_shapes(path):
-    model = caffe_pb2.NetParameter()
-    model.ParseFromString(Path(path).read_bytes())
+    try:
+        model = caffe_pb2.NetParameter.FromString(Path(path).read_bytes())
+    except DecodeError:
+        raise SurgeryError(
+            f"{path}: not a readable caffemodel. If it was downloaded, compare its size and checksum with "
+            "the source's and fetch it again."
+        ) from None
     return {
         layer.name: [
             tuple(blob.shape.dim)

@@ -32,7 +32,7 @@ import feed
 import layers
 import score
 import surgery
-from images import DataError
+from files import DataError
 
 
 @dataclass

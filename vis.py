@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from files import replacing
 
 VOID = 255  # the index of void pixels, drawn in VOC's (224, 224, 192)
 INK, FAINT, PAPER = (32, 33, 36), (110, 114, 120), (255, 255, 255)
@@ -101,15 +102,9 @@ def percent(share: float) -> str:
 
 def save(path: str | os.PathLike, image: Image.Image | np.ndarray) -> None:
     """Write a picture; its format follows from the suffix. The file is whole or it is not there."""
-    path = Path(path)
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with replacing(path) as temporary:
         image.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_indexed(path: str | os.PathLike, seg: np.ndarray, palette: np.ndarray) -> None:

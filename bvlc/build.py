@@ -1,10 +1,13 @@
-"""Build the original BVLC Caffe (pycaffe, CPU) into build/bvlc/python.
+"""Build the original BVLC Caffe (pycaffe) into build/bvlc/python, or for GPUs into build/bvlc-cuda/python.
 
-python bvlc/build.py              build, or do nothing when it is built
+python bvlc/build.py              build for the CPU, or do nothing when it is built
+python bvlc/build.py --cuda       the same for NVIDIA GPUs (Turing and newer), beside the other
 python bvlc/build.py --install    first install the Debian packages that are missing (as root)
 
 Afterwards `PYTHONPATH=build/bvlc/python:. build/bvlc/venv/bin/python SCRIPT` runs a script of this
-project on the original. Its sources are those of brocolli-caffe 9.0.2 on the Python package index: the
+project on the original (with --cuda: the same under build/bvlc-cuda). The build for GPUs needs no CUDA
+on the machine, only NVIDIA's driver to run: pip brings compiler and libraries of one version. cuDNN
+stays off. The original's sources are those of brocolli-caffe 9.0.2 on the Python package index: the
 C++ of BVLC Caffe master at commit 9b891540, with layer types that others added. An interrupted
 build goes on where it stopped; a finished one is made again only when the recipe, the sources
 or Python changed.
@@ -16,6 +19,7 @@ import argparse
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +28,7 @@ import tarfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parent / "build" / "bvlc"
+BUILD = HERE.parent / "build"
 
 NAME, VERSION = "brocolli-caffe", "9.0.2"
 ARCHIVE = f"{NAME}-{VERSION}.tar.gz"
@@ -48,6 +52,11 @@ REQUIREMENTS = (
     "pytest>=7.4",
     "pytest-timeout>=2.2",
 )
+
+# NVIDIA's compiler, headers and libraries as pip packages (1.2 GB): all of the version that the recipe
+# was made for. The least driver and GPU are that version's own.
+CUDA = "cuda-toolkit[nvcc,cudart,cccl,cublas,curand]==13.0.*"
+LEAST_DRIVER, LEAST_CAPABILITY = 580, 7.5
 
 # Debian package -> a program or header by which it is recognised.
 PACKAGES = {
@@ -77,17 +86,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--cuda", action="store_true", help="build for NVIDIA GPUs, with CUDA 13.0 from pip")
     parser.add_argument("--install", action="store_true", help="install missing Debian packages (root)")
     parser.add_argument(
         "--from", dest="archive", type=Path, metavar="ARCHIVE", help=f"{ARCHIVE}, got by hand"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at a time")
     args = parser.parse_args(argv)
+    folder = BUILD / ("bvlc-cuda" if args.cuda else "bvlc")
     try:
-        if built():
-            print(f"{_near(BUILD / 'python')} is built and of this recipe: nothing to do")
+        if built(folder):
+            print(f"{_near(folder / 'python')} is built and of this recipe: nothing to do")
         else:
-            build(args)
+            build(folder, args)
     except BuildError as error:
         print(f"bvlc/build.py: {error}", file=sys.stderr)
         return 1
@@ -101,41 +112,65 @@ def key() -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def built() -> bool:
-    """True when build/bvlc/python is the finished result of the present recipe."""
-    stamp = BUILD / "key"
-    return stamp.is_file() and stamp.read_text() == key() and (BUILD / "python/caffe/_caffe.so").is_file()
+def built(folder: Path) -> bool:
+    """True when folder/python is the finished result of the present recipe."""
+    stamp = folder / "key"
+    return stamp.is_file() and stamp.read_text() == key() and (folder / "python/caffe/_caffe.so").is_file()
 
 
-def build(args: argparse.Namespace) -> None:
-    """Do every step; each leaves its result whole or not at all, so a second run goes on."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    (BUILD / "key").unlink(missing_ok=True)
+def build(folder: Path, args: argparse.Namespace) -> None:
+    """Do every step in folder; each leaves its result whole or not at all, so a second run goes on."""
+    runs_here = not args.cuda or gpu()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "key").unlink(missing_ok=True)
     system_packages(install=args.install or os.environ.get("CI") == "true")
-    source = unpack(args.archive)
-    python = environment()
-    package = BUILD / "python" / "caffe"
+    source = unpack(folder, args.archive)
+    python = environment(folder, (*REQUIREMENTS, CUDA) if args.cuda else REQUIREMENTS)
+    package = folder / "python" / "caffe"
     shutil.copytree(source / "python/caffe", package, dirs_exist_ok=True)
     (package / "proto").mkdir(exist_ok=True)
     (package / "proto/__init__.py").touch()
-    objects = BUILD / f"objects-{sysconfig.get_config_var('SOABI')}"
-    run(
-        f"cmake -G Ninja -S {HERE} -B {objects} -DSOURCE={source} -DPACKAGE={package}".split()
-        + [f"-DPython3_EXECUTABLE={python}", "-DPython3_FIND_VIRTUALENV=ONLY"],
-        "configuring",
-    )
-    print("compiling (about six minutes on two cores) ...", flush=True)
+    objects = folder / f"objects-{sysconfig.get_config_var('SOABI')}"
+    configure = f"cmake -G Ninja -S {HERE} -B {objects} -DSOURCE={source} -DPACKAGE={package}".split()
+    configure += [f"-DPython3_EXECUTABLE={python}", "-DPython3_FIND_VIRTUALENV=ONLY"]
+    if args.cuda:
+        configure += [f"-DCUDA={next(python.parents[1].glob('lib/python*/site-packages/nvidia/cu13'))}"]
+    run(configure, "configuring")
+    print(f"compiling (about {'TIME' if args.cuda else 'six'} minutes on two cores) ...", flush=True)
     run(["cmake", "--build", str(objects), "--parallel", str(args.jobs)], "compiling", show=True)
-    said = run([str(python), "-c", _CHECK], "importing", env={"PYTHONPATH": str(BUILD / "python")})
-    stamp = BUILD / "key.new"
+    check = _CHECK + _CHECK_GPU if args.cuda and runs_here else _CHECK
+    said = run([str(python), "-c", check], "trying it", env={"PYTHONPATH": str(folder / "python")})
+    stamp = folder / "key.new"
     stamp.write_text(key())
-    os.replace(stamp, BUILD / "key")
-    print(f"built {_near(BUILD / 'python')}: {said.strip()}")
+    os.replace(stamp, folder / "key")
+    print(f"built {_near(folder / 'python')}: {said.strip().splitlines()[-1]}")
+    if not runs_here:
+        print("no NVIDIA GPU was found here: it was compiled, linked and imported, and not run")
 
 
 _CHECK = (
     "import caffe; print('caffe', caffe.__version__, 'with', len(caffe.layer_type_list()), 'layer types')"
 )
+_CHECK_GPU = "; caffe.set_device(0); caffe.set_mode_gpu()"
+
+
+def gpu() -> bool:
+    """Whether an NVIDIA GPU is here; BuildError when it or its driver is too old for this CUDA."""
+    query = "nvidia-smi --query-gpu=driver_version,compute_cap --format=csv,noheader".split()
+    if not shutil.which(query[0]):
+        return False
+    done = subprocess.run(query, capture_output=True, text=True)
+    found = re.findall(r"^(\d+)[\d.]*, *(\d+\.\d+)$", done.stdout, re.MULTILINE)
+    if done.returncode or not found:
+        return False
+    driver, capability = int(found[0][0]), max(float(number) for _, number in found)
+    if driver < LEAST_DRIVER or capability < LEAST_CAPABILITY:
+        raise BuildError(
+            f"NVIDIA's driver here is {driver} and the best GPU's compute capability {capability}; CUDA 13.0 needs "
+            f"a driver of {LEAST_DRIVER} or newer and a GPU of {LEAST_CAPABILITY} (Turing) or newer. "
+            "Install a newer driver, or build for the CPU: without --cuda."
+        )
+    return True
 
 
 def system_packages(install: bool) -> None:
@@ -173,12 +208,12 @@ def _folders(kind: str) -> list[Path]:
     return [root / kind / part for root in roots for part in (f"{platform.machine()}-linux-gnu", ".")]
 
 
-def unpack(archive: Path | None) -> Path:
+def unpack(folder: Path, archive: Path | None) -> Path:
     """The sources, without tests and without generated files; got by pip, checked, unpacked."""
-    source, wanted = BUILD / "source", repr((ARCHIVE_SHA256, KEPT, REFUSED))
+    source, wanted = folder / "source", repr((ARCHIVE_SHA256, KEPT, REFUSED))
     stamp = source / "unpacked"
     if not (stamp.is_file() and stamp.read_text() == wanted):
-        archive = archive or BUILD / ARCHIVE
+        archive = archive or folder / ARCHIVE
         if not archive.is_file():
             download(archive)
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -186,7 +221,7 @@ def unpack(archive: Path | None) -> Path:
             raise BuildError(
                 f"{archive} has sha256 {digest}, {ARCHIVE} has {ARCHIVE_SHA256}: remove it, and run this again"
             )
-        making = BUILD / "source.new"
+        making = folder / "source.new"
         shutil.rmtree(making, ignore_errors=True)
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -208,7 +243,7 @@ def unpack(archive: Path | None) -> Path:
 
 def download(archive: Path) -> None:
     """Let pip fetch the source distribution by name, under its hash."""
-    wanted = BUILD / "requirement.txt"
+    wanted = archive.with_name("requirement.txt")
     wanted.write_text(f"{NAME}=={VERSION} --hash=sha256:{ARCHIVE_SHA256}\n")
     print(f"getting {ARCHIVE} (6 MB) with pip ...", flush=True)
     options = ["--no-deps", "--no-binary", NAME, "--require-hashes", "--disable-pip-version-check", "--quiet"]
@@ -218,16 +253,17 @@ def download(archive: Path) -> None:
     )
 
 
-def environment() -> Path:
-    """The interpreter of build/bvlc/venv, which holds what the original's Python side needs."""
-    venv, wanted = BUILD / "venv", " ".join((sys.version, *REQUIREMENTS))
+def environment(folder: Path, requirements: tuple[str, ...]) -> Path:
+    """The interpreter of folder/venv, which holds what the original's Python side needs, and CUDA."""
+    venv, wanted = folder / "venv", " ".join((sys.version, *requirements))
     python, stamp = venv / "bin/python", venv / "requirements"
     if not (stamp.is_file() and stamp.read_text() == wanted):
-        print(f"installing NumPy 1 and the rest into {_near(venv)} ...", flush=True)
+        also = ", with CUDA 13.0 (1.2 GB; for Linux on x86_64 and aarch64)" if CUDA in requirements else ""
+        print(f"installing NumPy 1 and the rest{also} into {_near(venv)} ...", flush=True)
         shutil.rmtree(venv, ignore_errors=True)
         run([sys.executable, "-m", "venv", str(venv)], "making the environment")
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run([*pip, *REQUIREMENTS], "installing the Python packages")
+        run([*pip, *requirements], f"installing the Python packages{also}")
         stamp.write_text(wanted)
     return python
 

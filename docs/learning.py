@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 import images
 import vis
-from feed import class_names, read_lines
+from feed import class_names
+from files import read_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data/pascal/sample/VOC2011"

@@ -18,6 +18,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 import caffe
 
 import surgery
+from files import replacing
 
 HERE = Path(__file__).resolve().parent
 NAME = "VGG_ILSVRC_16_layers.caffemodel"
@@ -46,12 +47,8 @@ def convert(source, target, nets=HERE):
         raise surgery.SurgeryError(f"{source} is not a whole VGG16: it lacks {', '.join(loaded.missing)}")
     convolutional = caffe.Net(str(nets / "vgg16-fcn.prototxt"), caffe.TEST)
     report = surgery.transplant(convolutional, classifier)
-    part = target.with_suffix(".part")
-    try:
-        convolutional.save(str(part))
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(target) as temporary:
+        convolutional.save(str(temporary))
     return report
 
 

@@ -1,4 +1,4 @@
-"""For every test: a quiet engine (before it is imported), one seed, the CPU."""
+"""For every test: a quiet engine (before it is imported), one seed, the CPU; and which engine it is."""
 
 import os
 
@@ -6,6 +6,23 @@ os.environ["GLOG_minloglevel"] = "2"
 
 import caffe
 import pytest
+
+EMBEDDED = hasattr(caffe, "CaffeError")  # the original has no exceptions of its own
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs_embedded(reason): what the original engine cannot do")
+
+
+def pytest_report_header():
+    return f"engine: {'embedded' if EMBEDDED else 'original'}, {os.path.dirname(caffe.__file__)}"
+
+
+@pytest.fixture(autouse=True)
+def _needed_engine(request):
+    mark = request.node.get_closest_marker("needs_embedded")
+    if mark and not EMBEDDED:
+        pytest.skip(f"not on the original engine: {mark.args[0]}")
 
 
 @pytest.fixture(autouse=True)

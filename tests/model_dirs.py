@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from caffe.proto import caffe_pb2
 from scipy.io import savemat
 from trees import items, voc_tree
 
@@ -25,14 +27,17 @@ def model_of(name):
     return module.MODEL
 
 
-def scratch(tmp_path, name, narrow=True, content=None):
-    """A copy of the model directory ``name`` beside a ``data`` folder in the real layout; returns it."""
+def scratch(tmp_path, name, narrow=True, content=None, dropout=0.5):
+    """A copy of the model directory ``name`` beside a ``data`` folder in the real layout; returns it.
+
+    ``narrow``: a sixteenth as wide, with random weights and this dropout ratio.
+    """
     directory = tmp_path / name
     shutil.copytree(
         ROOT / name, directory, ignore=shutil.ignore_patterns("snapshot", "__pycache__", "*.caffemodel")
     )
     if narrow:
-        prototxts = model_of(name).prototxts(**BUILDER_FIELDS, dropout=0.5)
+        prototxts = model_of(name).prototxts(**BUILDER_FIELDS, dropout=dropout)
         nets.write_prototxts(directory / "net.py", prototxts)
     make_data(tmp_path / "data", content)
     return directory
@@ -72,7 +77,10 @@ def run(script, *args, check=True, **environment):
 
 
 def parameters(path):
-    """The bytes of every parameter in a weight file."""
-    import caffe
-
-    return {name: [a.tobytes() for a in arrays] for name, arrays in caffe.caffemodel.load(path).items()}
+    """The bytes of every parameter in a weight file, read as the message that it is."""
+    model = caffe_pb2.NetParameter.FromString(Path(path).read_bytes())
+    return {
+        layer.name: [np.array(blob.data, np.float32).tobytes() for blob in layer.blobs]
+        for layer in model.layer
+        if layer.blobs
+    }

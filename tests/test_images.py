@@ -4,7 +4,8 @@ from PIL import Image
 
 import images
 import vis
-from images import DataError, check_label, load_image, load_label
+from files import DataError
+from images import check_label, load_image, load_label
 
 RGB = np.array([[[200, 30, 10], [0, 255, 0]], [[1, 2, 3], [90, 91, 92]]], np.uint8)
 

@@ -14,6 +14,7 @@ from google.protobuf import text_format
 import nets
 import surgery
 import training
+from files import DataError
 
 ROOT = Path(nets.__file__).resolve().parent
 NET_PYS = sorted(ROOT.glob("*/net.py"))
@@ -87,7 +88,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DataError, match="disk full"):
         nets.write_prototxts(tmp_path / "net.py", {"train": caffe_pb2.NetParameter()})
     assert list(tmp_path.iterdir()) == []
 

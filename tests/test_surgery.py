@@ -204,6 +204,16 @@ def test_a_missing_weight_file_is_named(make):
         surgery.load_parent(make(convolutional), Path("nowhere.caffemodel"))
 
 
+@pytest.mark.parametrize("content", [b"not weights, only text", b"\xff" * 50])
+def test_a_file_that_holds_no_weights_is_named(make, tmp_path, reading, content):
+    net, path = make(convolutional), tmp_path / "page.caffemodel"
+    before = weights(net)
+    path.write_bytes(content)
+    with pytest.raises(RuntimeError, match=r"page\.caffemodel: not a readable caffemodel"):
+        surgery.load_parent(net, path)
+    assert_same(weights(net), before)
+
+
 # bilinear upsampling
 
 

@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from model_dirs import scratch
 
 import training
-from images import DataError
+from files import DataError
 
 NET = """
 layer {{ name: "data" type: "Input" top: "x" input_param {{ shape {{ dim: 1 dim: 3 dim: 4 dim: 4 }} }} }}
@@ -100,10 +100,10 @@ def test_the_device_is_the_gpu_when_there_is_one(monkeypatch):
     monkeypatch.setattr(caffe, "set_device", lambda n: chosen.append(n))
     monkeypatch.setattr(caffe, "set_mode_gpu", lambda: chosen.append("gpu"))
     monkeypatch.setattr(caffe, "set_mode_cpu", lambda: chosen.append("cpu"))
-    monkeypatch.setattr(caffe, "device_count", lambda: 2)
+    monkeypatch.setattr(caffe, "device_count", lambda: 2, raising=False)
     assert training.choose_device(None, False) == "GPU 0" and training.choose_device(1, False) == "GPU 1"
     assert training.choose_device(None, True) == "CPU"
-    monkeypatch.setattr(caffe, "device_count", lambda: 0)
+    monkeypatch.setattr(caffe, "device_count", lambda: 0, raising=False)
     assert training.choose_device(None, False) == "CPU"
     assert chosen == [0, "gpu", 1, "gpu", "cpu", "cpu"]
 

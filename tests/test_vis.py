@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 import vis
+from files import DataError
 
 VOC = {
     0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 4: (0, 0, 128), 5: (128, 0, 128),
@@ -73,7 +74,7 @@ def test_a_picture_is_whole_or_not_there(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(Image.Image, "save", fails)
-    with pytest.raises(OSError):
+    with pytest.raises(DataError, match="x.png: no space left"):
         vis.save(path, np.ones((2, 2, 3), np.uint8))
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.png"]
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))  # the shared modules, whether or not the project 
 
 import images  # noqa: E402
 import vis  # noqa: E402
-from images import DataError  # noqa: E402
+from files import DataError, replacing  # noqa: E402
 
 # Three VOC 2011 photographs with masks in VOC's classes are an example of the annotation tool
 # labelme, in its source distribution.
@@ -178,13 +178,8 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ def case(name, net, inputs=None, phase="TRAIN", backward=True, filled=False, twi
     return {
         "name": name,
         "net": net,
-        "inputs": inputs or {"x": [IMAGE, "normal"]},
+        "inputs": {"x": [IMAGE, "normal"]} if inputs is None else inputs,
         "phase": phase,
         "backward": backward,
         "filled": filled,
@@ -32,12 +32,9 @@ def case(name, net, inputs=None, phase="TRAIN", backward=True, filled=False, twi
 def layer(kind: str, options: str = "", bottoms=("x",), tops=("y",), more: str = "") -> str:
     """One layer as prototxt; ``options`` is the inside of the type's own message."""
     message = {
-        "Convolution": "convolution_param",
         "Deconvolution": "convolution_param",
+        "DummyData": "dummy_data_param",
         "InnerProduct": "inner_product_param",
-        "LRN": "lrn_param",
-        "Pooling": "pooling_param",
-        "ReLU": "relu_param",
         "SoftmaxWithLoss": "loss_param",
     }.get(kind, f"{kind.lower()}_param")
     text = "".join(f' bottom: "{name}"' for name in bottoms) + "".join(f' top: "{name}"' for name in tops)
@@ -72,6 +69,11 @@ def all_cases() -> list[dict]:
     return cases
 
 
+def layer_jobs() -> list[dict]:
+    """The same as jobs of the worker."""
+    return [{"kind": "layer", **each} for each in all_cases()]
+
+
 _CONV = (
     "kernel_size: 3",
     "kernel_size: 3 pad: 1",
@@ -100,13 +102,17 @@ def _convolution():
     lines = {"x": [[2, 3, 9], "normal"]}
     cases.append(case("Convolution/1-D", layer("Convolution", "num_output: 4 kernel_size: 3 pad: 1"), lines))
     solid = {"x": [[2, 3, 4, 5, 3], "normal"]}
-    cases.append(case("Convolution/3-D", layer("Convolution", "num_output: 4 kernel_size: 2 stride: 2"), solid))
+    cases.append(
+        case("Convolution/3-D", layer("Convolution", "num_output: 4 kernel_size: 2 stride: 2"), solid)
+    )
     two = {"x": [IMAGE, "normal"], "z": [IMAGE, "normal"]}
     both = layer("Convolution", "num_output: 4 kernel_size: 3", ("x", "z"), ("y", "w"))
     cases.append(case("Convolution/two bottoms, one weight", both, two))
     plain = layer("Convolution", "num_output: 4 kernel_size: 3 pad: 1")
     cases.append(case("Convolution/new size", plain, twice={"x": [1, 6, 5, 11]}))
-    fixed = layer("Convolution", "num_output: 4 kernel_size: 3", more="param { lr_mult: 0 } param { lr_mult: 1 }")
+    fixed = layer(
+        "Convolution", "num_output: 4 kernel_size: 3", more="param { lr_mult: 0 } param { lr_mult: 1 }"
+    )
     cases.append(case("Convolution/lr_mult 0", fixed))
     shared = (
         'layer { name: "a" type: "Convolution" bottom: "x" top: "a" param { name: "w" } '
@@ -124,8 +130,13 @@ def _deconvolution():
         for options in (
             *_CONV[:11],
             "kernel_size: 4 stride: 2 pad: 1",
-            "kernel_size: 16 stride: 8",
             "kernel_size: 4 stride: 2 group: 6 bias_term: false",
+        )
+    ] + [
+        case(
+            "Deconvolution/kernel_size: 16 stride: 8",
+            layer("Deconvolution", "num_output: 3 kernel_size: 16 stride: 8"),
+            {"x": [[1, 3, 2, 3], "normal"]},
         )
     ]
 
@@ -160,7 +171,7 @@ def _pooling():
     indexed = layer("Pooling", "pool: MAX kernel_size: 3 stride: 2", tops=("y", "index"))
     cases.append(case("Pooling/MAX with indices", indexed, backward=False))
     cases.append(case("Pooling/MAX with indices, ties", indexed, {"x": [IMAGE, "ties"]}, backward=False))
-    for size in (1, 2, 3, 6, 199):
+    for size in (1, 2, 3, 6, 39):
         text = layer("Pooling", "pool: MAX kernel_size: 2 stride: 2")
         cases.append(case(f"Pooling/MAX of {size}x{size}", text, {"x": [[1, 1, size, size], "normal"]}))
     return cases
@@ -168,7 +179,12 @@ def _pooling():
 
 def _lrn():
     cases = []
-    for options in ("", "local_size: 3 alpha: 0.5 beta: 0.6", "local_size: 5 alpha: 1e-4 beta: 0.75", "k: 2 alpha: 2"):
+    for options in (
+        "",
+        "local_size: 3 alpha: 0.5 beta: 0.6",
+        "local_size: 5 alpha: 1e-4 beta: 0.75",
+        "k: 2 alpha: 2",
+    ):
         for region in ("ACROSS_CHANNELS", "WITHIN_CHANNEL"):
             cases.append(case(f"LRN/{region} {options}", layer("LRN", f"norm_region: {region} {options}")))
     cases.append(case("LRN/more neighbours than channels", layer("LRN", "local_size: 9")))
@@ -206,7 +222,9 @@ def _softmax_loss():
     }
     for name, (scores, labels) in forms.items():
         inputs = {"x": [scores, "normal"], "label": [labels, "labels"]}
-        cases.append(case(f"SoftmaxWithLoss/{name}", layer("SoftmaxWithLoss", bottoms=("x", "label")), inputs))
+        cases.append(
+            case(f"SoftmaxWithLoss/{name}", layer("SoftmaxWithLoss", bottoms=("x", "label")), inputs)
+        )
     sure = {"x": [IMAGE, "large"], "label": [[2, 1, 9, 7], "labels"]}
     weighted = layer("SoftmaxWithLoss", bottoms=("x", "label"), more="loss_weight: 2.5")
     cases.append(case("SoftmaxWithLoss/saturated, loss_weight 2.5", weighted, sure))
@@ -217,11 +235,16 @@ def _accuracy():
     cases = []
     for options in ("", "top_k: 2", "ignore_label: 255", "ignore_label: 255 top_k: 3"):
         for tops in (("y",), ("y", "each")):
-            inputs = {"x": [IMAGE, "normal"], "label": [[2, 1, 9, 7], "labels ignored" if "255" in options else "labels"]}
+            inputs = {
+                "x": [IMAGE, "normal"],
+                "label": [[2, 1, 9, 7], "labels ignored" if "255" in options else "labels"],
+            }
             text = layer("Accuracy", options, ("x", "label"), tops)
             cases.append(case(f"Accuracy/{len(tops)} tops {options}", text, inputs, "TEST", backward=False))
     flat = {"x": [[7, 5], "normal"], "label": [[7], "labels"]}
-    cases.append(case("Accuracy/flat", layer("Accuracy", bottoms=("x", "label")), flat, "TEST", backward=False))
+    cases.append(
+        case("Accuracy/flat", layer("Accuracy", bottoms=("x", "label")), flat, "TEST", backward=False)
+    )
     return cases
 
 
@@ -272,9 +295,16 @@ def _scale():
     ):
         cases.append(case(f"Scale/{options}", layer("Scale", options)))
         cases.append(case(f"Scale/in place {options}", layer("Scale", options, tops=("x",)), phase="TEST"))
-    for shape, options in (([6], ""), ([2, 6], "axis: 0"), ([9, 7], "axis: 2 bias_term: true"), ([], "axis: 0")):
+    for shape, options in (
+        ([6], ""),
+        ([2, 6], "axis: 0"),
+        ([9, 7], "axis: 2 bias_term: true"),
+        ([], "axis: 0"),
+    ):
         inputs = {"x": [IMAGE, "normal"], "z": [shape, "normal"]}
-        cases.append(case(f"Scale/by a bottom of {shape} {options}", layer("Scale", options, ("x", "z")), inputs))
+        cases.append(
+            case(f"Scale/by a bottom of {shape} {options}", layer("Scale", options, ("x", "z")), inputs)
+        )
     return cases
 
 
@@ -326,7 +356,11 @@ def _concat_slice_split():
         case("Concat/axis 1", layer("Concat", "", ("x", "z")), pair([2, 3, 4, 5], [2, 1, 4, 5])),
         case("Concat/axis 0", layer("Concat", "axis: 0", ("x", "z")), pair([2, 3, 4, 5], [1, 3, 4, 5])),
         case("Concat/axis -1", layer("Concat", "axis: -1", ("x", "z")), pair([2, 3, 4, 5], [2, 3, 4, 2])),
-        case("Concat/concat_dim", layer("Concat", "concat_dim: 2", ("x", "z")), pair([2, 3, 4, 5], [2, 3, 1, 5])),
+        case(
+            "Concat/concat_dim",
+            layer("Concat", "concat_dim: 2", ("x", "z")),
+            pair([2, 3, 4, 5], [2, 3, 1, 5]),
+        ),
         case("Slice/equal", layer("Slice", "", tops=slices)),
         case("Slice/points", layer("Slice", "slice_point: 1 slice_point: 4", tops=slices)),
         case("Slice/axis 2", layer("Slice", "axis: 2 slice_point: 2 slice_point: 3", tops=slices)),
@@ -340,13 +374,15 @@ _DUMMY = "shape { dim: 2 dim: 3 } shape { dim: 4 }"
 
 
 def _dummy_data():
-    one, two = {}, ("y", "z")
+    options = {
+        "constant": f"{_DUMMY} data_filler {{ value: 1.5 }}",
+        "uniform": f'{_DUMMY} data_filler {{ type: "uniform" min: -1 max: 2 }}',
+        "legacy sizes": "num: 2 channels: 3 height: 1 width: 5",
+    }
     return [
-        case("DummyData/constant", layer("DummyData", f"{_DUMMY} data_filler {{ value: 1.5 }}", (), two), one, backward=False),
-        case("DummyData/uniform", layer("DummyData", f'{_DUMMY} data_filler {{ type: "uniform" min: -1 max: 2 }}', (), two),
-             one, backward=False),
-        case("DummyData/legacy sizes", layer("DummyData", "num: 2 channels: 3 height: 1 width: 5", (), two), one, backward=False),
-    ]  # fmt: skip
+        case(f"DummyData/{name}", layer("DummyData", text, (), ("y", "z")), {}, backward=False)
+        for name, text in options.items()
+    ]
 
 
 _FILLERS = (

@@ -26,6 +26,7 @@ def net_jobs(names, sizes=((61, 47),)) -> list[dict]:
                         "file": str(file),
                         "inputs": inputs,
                         "phase": phase,
+                        "backward": True,
                     }
                 )
     return jobs
@@ -57,7 +58,9 @@ layer { name: "score" type: "InnerProduct" bottom: "more" top: "score" param { l
   inner_product_param { num_output: 3 } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }
 """
-DROPOUT = 'layer { name: "drop" type: "Dropout" bottom: "more" top: "more" dropout_param { dropout_ratio: 0.4 } }'
+DROPOUT = (
+    'layer { name: "drop" type: "Dropout" bottom: "more" top: "more" dropout_param { dropout_ratio: 0.4 } }'
+)
 
 SOLVERS = {
     "SGD": 'type: "SGD" base_lr: 0.003 momentum: 0.9',
@@ -95,6 +98,18 @@ def solver_jobs(iterations: int = 50) -> list[dict]:
         {"kind": "solver", "name": f"solver/{name}", "net": net, "solver": text, "iterations": iterations}
         for name, text in settings.items()
     ]
+
+
+def training_job(directory: Path, weights: Path, dropout: float, iterations: int = 100) -> dict:
+    """A model directory's own training from common weights, with this dropout ratio."""
+    return {
+        "kind": "training",
+        "name": f"{directory.name}, {iterations} iterations, dropout {dropout:g}",
+        "directory": str(directory),
+        "weights": str(weights),
+        "dropout": dropout,
+        "iterations": iterations,
+    }
 
 
 def resumable_jobs(iterations: int, **more) -> list[dict]:

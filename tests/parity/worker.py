@@ -9,6 +9,7 @@ caller starts the worker again on the rest.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -79,7 +80,7 @@ def open_net(text: str, phase: int):
 
 def with_inputs(job: dict) -> str:
     """The job's prototxt with an Input layer for each of its inputs."""
-    text = 'name: "parity"\n' + ("force_backward: true\n" if job["backward"] else "")
+    text = "force_backward: true\n" if job["backward"] else ""
     for name, (shape, _) in job["inputs"].items():
         dims = " ".join(f"dim: {size}" for size in shape)
         text += f'layer {{ name: "{name}_in" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}\n'
@@ -98,7 +99,9 @@ def run_layer(job: dict) -> dict:
     arrays = {}
     run(net, job["inputs"], random, job["backward"], arrays, "")
     if job["twice"]:
-        inputs = {name: [job["twice"].get(name, shape), kind] for name, (shape, kind) in job["inputs"].items()}
+        inputs = {
+            name: [job["twice"].get(name, shape), kind] for name, (shape, kind) in job["inputs"].items()
+        }
         for name, (shape, _) in inputs.items():
             net.blobs[name].reshape(*shape)
         run(net, inputs, random, job["backward"], arrays, "again ")
@@ -132,15 +135,11 @@ def run_net(job: dict) -> dict:
     """A model directory's net at full width, its data layer replaced by inputs, with random weights."""
     param = caffe_pb2.NetParameter()
     text_format.Parse(Path(job["file"]).read_text(), param)
-    text = ""
-    if any(layer.type == "Python" for layer in param.layer):
-        tops = [top for layer in param.layer if layer.type == "Python" for top in layer.top]
-        kept = [layer for layer in param.layer if layer.type != "Python"]
-        del param.layer[:]
-        param.layer.extend(kept)
-        text = "".join(f'layer {{ name: "{top}_in" type: "Input" top: "{top}" }}\n' for top in tops)
-    param.force_backward = True
-    net = open_net(text + text_format.MessageToString(param), getattr(caffe, job["phase"]))
+    kept = [layer for layer in param.layer if layer.type not in ("Python", "Input")]
+    del param.layer[:]
+    param.layer.extend(kept)
+    text = with_inputs({**job, "backward": True, "net": text_format.MessageToString(param)})
+    net = open_net(text, getattr(caffe, job["phase"]))
     random = random_for("weights of " + Path(job["file"]).parent.name)
     for blobs in net.params.values():
         scale = (2 / max(blobs[0].data[0].size, 1)) ** 0.5
@@ -148,13 +147,67 @@ def run_net(job: dict) -> dict:
             shape = tuple(blob.shape)
             for i in range(shape[0]):  # item by item: a large layer's numbers would need gigabytes
                 blob.data[i] = size * random.standard_normal(shape[1:])
-    for name, (shape, _) in job["inputs"].items():
-        net.blobs[name].reshape(*shape)
+    random = random_for(job["name"])
+    for name, (shape, kind) in job["inputs"].items():
+        net.blobs[name].data[...] = make_input(random, shape, kind)
     caffe.set_random_seed(23)
-    arrays: dict = {}
-    run(net, job["inputs"], random_for(job["name"]), True, arrays, "")
-    for name in [name for name in arrays if name.endswith("] data")]:
-        del arrays[name]  # the weights themselves: given, and large
+    if job.get("along"):
+        with np.load(job["along"]) as trail:
+            return go_along(net, trail)
+    return leave_trail(net, random, job["backward"])
+
+
+def leave_trail(net, random, backward: bool) -> dict:
+    """Forward and, if asked, backward, layer by layer; what each layer wrote, by layer number and blob."""
+    trail = {}
+    layers = list(enumerate(net._layer_names))
+    for i, layer in layers:
+        net._forward(i, i)
+        for name in net.top_names[layer]:
+            trail[f"{i} {layer}: {name} data"] = np.array(net.blobs[name].data)
+    if not backward:
+        return trail
+    for name in net.outputs:
+        blob = net.blobs[name]
+        if not blob.diff.any():  # a loss: its diff is its weight
+            blob.diff[...] = 0.25 + random.standard_normal(tuple(blob.shape))
+        trail[f"out: {name} diff"] = np.array(blob.diff)
+    for i, layer in reversed(layers):
+        net._backward(i, i)
+        for name in net.bottom_names[layer]:
+            trail[f"{i} {layer}: {name} diff"] = np.array(net.blobs[name].diff)
+        for j, blob in enumerate(net.params.get(layer, ())):
+            trail[f"{i} {layer}: [{j}] diff"] = np.array(blob.diff)
+    return trail
+
+
+def go_along(net, trail) -> dict:
+    """The same, but every layer gets the bottoms and the top diffs that the trail's engine had.
+
+    Rounding then stays where it arises. Left alone it would, wherever two values of a pooling
+    window are equal but for rounding, send a gradient to another pixel.
+    """
+    arrays = {}
+    layers = list(enumerate(net._layer_names))
+    last = {}  # blob -> where its data was written last
+    for i, layer in layers:
+        bottoms, tops = net.bottom_names[layer], net.top_names[layer]
+        for name in bottoms:
+            net.blobs[name].data[...] = trail[last[name]]
+        net._forward(i, i)
+        for name in tops:
+            last[name] = f"{i} {layer}: {name} data"
+            arrays[last[name]] = np.array(net.blobs[name].data)
+        for name in tops:
+            above = (
+                f"{j} {other}: {name} diff" for j, other in layers[i + 1 :] if name in net.bottom_names[other]
+            )
+            net.blobs[name].diff[...] = trail[next(above, f"out: {name} diff")]
+        net._backward(i, i)
+        for name in bottoms:
+            arrays[f"{i} {layer}: {name} diff"] = np.array(net.blobs[name].diff)
+        for j, blob in enumerate(net.params.get(layer, ())):
+            arrays[f"{i} {layer}: [{j}] diff"] = np.array(blob.diff)
     return arrays
 
 
@@ -192,7 +245,55 @@ def run_solver(job: dict) -> dict:
     return {"losses": np.array(losses), **arrays}
 
 
-KINDS = {"layer": run_layer, "net": run_net, "solver": run_solver}
+def run_training(job: dict) -> dict:
+    """A model directory's own solver on its own data: the loss of every iteration, the predictions at the end.
+
+    Both engines start from the weights in ``weights`` (written there if it does not exist) and from
+    one seed. ``dropout``: the ratio of the dropout layers.
+    """
+    os.chdir(job["directory"])
+    proto = text_format.Parse(Path("solver.prototxt").read_text(), caffe_pb2.SolverParameter())
+    net = text_format.Parse(Path(proto.train_net).read_text(), caffe_pb2.NetParameter())
+    for layer in net.layer:
+        if layer.type == "Dropout":
+            layer.dropout_param.dropout_ratio = job["dropout"]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "train.prototxt").write_text(text_format.MessageToString(net))
+        proto.train_net, proto.snapshot_prefix = f"{folder}/train.prototxt", f"{folder}/x"
+        Path(folder, "solver.prototxt").write_text(text_format.MessageToString(proto))
+        solver = caffe.get_solver(f"{folder}/solver.prototxt")
+    if not Path(job["weights"]).exists():
+        surgery = importlib.import_module("surgery")
+        surgery.interp(solver.net, [layer.name for layer in net.layer if layer.type == "Deconvolution"])
+        solver.net.save(job["weights"])
+    solver.net.copy_from(job["weights"])
+    caffe.set_random_seed(31)
+    losses = []
+    for _ in range(job["iterations"]):
+        solver.step(1)
+        losses.append(mean_loss(solver.net.blobs["score"].data, solver.net.blobs["label"].data))
+    arrays = {"losses": np.array(losses)}
+    test = solver.test_nets[0]
+    test.share_with(solver.net)
+    for i in range(proto.test_iter[0]):
+        test.forward()
+        arrays[f"prediction {i}"] = test.blobs["score"].data[0].argmax(0)
+    return arrays
+
+
+def mean_loss(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The mean softmax loss of the labelled pixels, in float64 (the original adds up in one float32)."""
+    scores, labels = (
+        scores.astype(np.float64),
+        labels.reshape(scores.shape[0], 1, *scores.shape[2:]).astype(int),
+    )
+    scores -= scores.max(1, keepdims=True)
+    log = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    taken = np.take_along_axis(log, np.where(labels == 255, 0, labels), 1)
+    return float(-taken[labels != 255].mean())
+
+
+KINDS = {"layer": run_layer, "net": run_net, "solver": run_solver, "training": run_training}
 
 if __name__ == "__main__":
     main()

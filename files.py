@@ -1,0 +1,47 @@
+"""Text files read with errors that say what to do, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class DataError(RuntimeError):
+    """Data that cannot be used. The text is complete for a user: file, finding, rule and fix.
+
+    Scripts print it alone and exit with status 1.
+    """
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A path beside ``path``, of the same suffix, to write to; it takes the name when the block ends well.
+
+    Missing folders are made. If the block fails, nothing is left and an old file stays as it was.
+    Raises DataError when the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_lines(path: str | os.PathLike, what: str, fix: str = "") -> list[str]:
+    """The lines of a text file, without blanks and empty lines; :class:`DataError` if it has none."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise DataError(f"{what} {path} {reason}. {fix}".rstrip()) from None
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise DataError(f"{what} {path} is empty. {fix}".rstrip())
+    return lines

@@ -1,0 +1,55 @@
+"""Our engine and the original side by side, each in a process of its own (collected after `make bvlc`)."""
+
+import cases
+import compare
+import pytest
+import report
+import runs
+
+
+def check(rows, bound=report.ARRAYS):
+    assert rows
+    over = [f"{name}: {error:.1e} in {where}" for name, error, where in rows if not error <= bound]
+    assert not over, "\n".join(over)
+
+
+def test_every_layer_over_its_options(tmp_path):
+    check(compare.both(cases.layer_jobs(), tmp_path))
+
+
+def test_every_layer_type_has_a_case(tmp_path):
+    import caffe
+
+    tested = {each["name"].partition("/")[0] for each in cases.all_cases()}
+    assert set(caffe.layer_type_list()) - tested <= {
+        "Input",
+        "Python",
+    }  # in every case; in the data layers' tests
+
+
+def test_every_solver_and_policy(tmp_path):
+    check(compare.both(runs.solver_jobs(), tmp_path))
+
+
+def test_files_go_both_ways(tmp_path):
+    check(compare.files(tmp_path))
+
+
+@pytest.mark.parametrize("job", runs.net_jobs(["mini-fcn8s"]), ids=lambda job: job["name"])
+def test_the_mini_net(job, tmp_path):
+    check(compare.net(job, tmp_path))
+
+
+@pytest.mark.full
+def test_a_full_width_net(tmp_path):
+    (job,) = [job for job in runs.net_jobs(["voc-fcn8s"]) if "/train-heavy " in job["name"]]
+    check(compare.net(job, tmp_path))
+
+
+def test_what_an_engine_refuses_is_no_agreement(tmp_path):
+    job = {
+        "kind": "layer",
+        **cases.case("none", 'layer { name: "a" type: "NoSuchLayer" bottom: "x" top: "a" }'),
+    }
+    ((_, error, where),) = compare.both([job], tmp_path)
+    assert error == float("inf") and "refuses" in where and "NoSuchLayer" in where
