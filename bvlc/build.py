@@ -136,7 +136,7 @@ def build(folder: Path, args: argparse.Namespace) -> None:
     if args.cuda:
         configure += [f"-DCUDA={next(python.parents[1].glob('lib/python*/site-packages/nvidia/cu13'))}"]
     run(configure, "configuring")
-    print(f"compiling (about {'TIME' if args.cuda else 'six'} minutes on two cores) ...", flush=True)
+    print(f"compiling (about {'twelve' if args.cuda else 'six'} minutes on two cores) ...", flush=True)
     run(["cmake", "--build", str(objects), "--parallel", str(args.jobs)], "compiling", show=True)
     check = _CHECK + _CHECK_GPU if args.cuda and runs_here else _CHECK
     said = run([str(python), "-c", check], "trying it", env={"PYTHONPATH": str(folder / "python")})
