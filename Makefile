@@ -16,16 +16,17 @@ demo: $(READY)       ## train mini-fcn8s on three photographs, score it, segment
 	@$(BIN)/python demo/demo.py
 
 test: $(READY)       ## run every test (about two minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/parity/test_parity.py
 
 # The original Caffe. It says which Debian packages it needs; with INSTALL=1, or as CI, it installs them.
-bvlc:                ## build the original Caffe into build/bvlc (six minutes on two cores)
+bvlc:                ## build the original Caffe into build/bvlc (six minutes; CUDA=1: for GPUs)
 	@$(PYTHON) bvlc/build.py $(if $(CUDA),--cuda) $(if $(INSTALL)$(CI),--install)
 
 test-bvlc: bvlc      ## run the tests of nets, layers, surgery, score, solve and infer on the original
 	PYTHONPATH=$(CURDIR)/$(ORIGINAL)/python:$(CURDIR) $(ORIGINAL)/venv/bin/python -m pytest tests --ignore=tests/engine --ignore=tests/parity
 
-parity: $(READY) bvlc  ## compare the two engines, and print the table
+parity: $(READY) bvlc  ## compare the two engines, and print the table (ten minutes)
+	$(BIN)/python -m pytest tests/parity/test_parity.py
 	$(BIN)/python tests/parity/report.py
 
 bench: $(READY) bvlc  ## time the two engines side by side: bench/results/

@@ -4,13 +4,13 @@ python bvlc/build.py              build for the CPU, or do nothing when it is bu
 python bvlc/build.py --cuda       the same for NVIDIA GPUs (Turing and newer), beside the other
 python bvlc/build.py --install    first install the Debian packages that are missing (as root)
 
-Afterwards `PYTHONPATH=build/bvlc/python:. build/bvlc/venv/bin/python SCRIPT` runs a script of this
-project on the original (with --cuda: the same under build/bvlc-cuda). The build for GPUs needs no CUDA
+Afterwards `PYTHONPATH=$PWD/build/bvlc/python:$PWD build/bvlc/venv/bin/python SCRIPT` runs a script of
+this project on the original (with --cuda: the same under build/bvlc-cuda). The build for GPUs needs no CUDA
 on the machine, only NVIDIA's driver to run: pip brings compiler and libraries of one version. cuDNN
 stays off. The original's sources are those of brocolli-caffe 9.0.2 on the Python package index: the
-C++ of BVLC Caffe master at commit 9b891540, with layer types that others added. An interrupted
-build goes on where it stopped; a finished one is made again only when the recipe, the sources
-or Python changed.
+C++ of BVLC Caffe, somewhat older than its last commit (no hooks, no Solver.param, ceil_mode for
+round_mode), with layer types that others added. An interrupted build goes on where it stopped; a
+finished one is made again only when the recipe, the sources or Python changed.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ def run_jobs(
             np.savez(file)
     for i in range(len(jobs)):
         if i not in results:
-            results[i] = np.load(folder / f"{i}.npz")  # read array by array, when asked
+            arrays = np.load(folder / f"{i}.npz")  # read array by array, when asked
+            results[i] = str(arrays["refused"]) if "refused" in arrays else arrays
     return [results[i] for i in range(len(jobs))]
 
 
@@ -109,6 +110,20 @@ def both(jobs: list[dict], folder: Path) -> list[tuple[str, float, str]]:
     original = run_original(jobs, folder / "original")
     ours = run_ours(jobs, folder / "ours")
     return [(job["name"], *worst(*pair)) for job, *pair in zip(jobs, ours, original, strict=True)]
+
+
+def refusals(jobs: list[dict], folder: Path) -> list[tuple[str, float, str]]:
+    """For each job that must be refused 0 where both engines do so in its key words, else infinity."""
+    rows = []
+    said = zip(run_ours(jobs, folder / "ours"), run_original(jobs, folder / "original"), strict=True)
+    for job, (ours, original) in zip(jobs, said, strict=True):
+        wrong = [
+            f"{who} says: {answer}" if isinstance(answer, str) else f"{who} accepts it"
+            for who, answer in (("ours", ours), ("the original", original))
+            if not isinstance(answer, str) or job["words"] not in answer
+        ]
+        rows.append((job["name"], float("inf") if wrong else 0.0, "; ".join(wrong)))
+    return rows
 
 
 def net(job: dict, folder: Path) -> list[tuple[str, float, str]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cases
 import compare
+import refusals
 import runs
 
 ARRAYS, CURVE, PIXELS = 1e-4, 1e-3, 1e-3  # the bounds
@@ -40,6 +41,7 @@ def comparisons(names: list[str], folder: Path):
             types.setdefault(result[0].partition("/")[0], []).append(result)
         for kind, results in types.items():
             yield kind, results, ARRAYS
+        yield "refusals in the same words", compare.refusals(refusals.jobs(), folder / "refusals"), 0
         yield "solvers, 50 iterations", compare.both(runs.solver_jobs(), folder / "solvers"), ARRAYS
         yield "snapshots, both ways", compare.files(folder / "files"), ARRAYS
     for name in names or ["mini-fcn8s"]:
@@ -59,7 +61,7 @@ def row(title: str, results: list[tuple[str, float, str]], bound: float) -> bool
     """Print one row; True when it holds its bound."""
     name, error, where = max(results, key=lambda result: result[1])
     place = where if name == title else f"{name}: {where}"
-    print(f"| {title} | {len(results)} | {error:.1e} | {bound:.0e} | {place} |", flush=True)
+    print(f"| {title} | {len(results)} | {error:.1e} | {bound:g} | {place} |", flush=True)
     return error <= bound
 
 

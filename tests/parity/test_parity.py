@@ -3,6 +3,7 @@
 import cases
 import compare
 import pytest
+import refusals
 import report
 import runs
 
@@ -27,6 +28,10 @@ def test_every_layer_type_has_a_case(tmp_path):
     }  # in every case; in the data layers' tests
 
 
+def test_both_refuse_in_the_same_words(tmp_path):
+    check(compare.refusals(refusals.jobs(), tmp_path), bound=0)
+
+
 def test_every_solver_and_policy(tmp_path):
     check(compare.both(runs.solver_jobs(), tmp_path))
 
@@ -41,6 +46,18 @@ def test_the_mini_net(job, tmp_path):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("dropout", [0, 0.5])
+def test_a_hundred_iterations_of_the_mini_net(dropout, tmp_path):
+    if not (compare.ROOT / "data/pascal/sample/VOC2011").is_dir():
+        pytest.skip("needs the sample: python data/pascal/prepare.py sample")
+    curve, pixels = compare.training(compare.ROOT / "mini-fcn8s", tmp_path, dropout)
+    check([curve], report.CURVE)
+    check([pixels], report.PIXELS)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
 def test_a_full_width_net(tmp_path):
     (job,) = [job for job in runs.net_jobs(["voc-fcn8s"]) if "/train-heavy " in job["name"]]
     check(compare.net(job, tmp_path))

@@ -36,7 +36,11 @@ def main() -> None:
     for number, job in enumerate(jobs):
         target = folder / f"{number}.npz"
         if not target.exists():
-            save(target, KINDS[job["kind"]](job))
+            try:
+                arrays = KINDS[job["kind"]](job)
+            except RuntimeError as error:  # ours refuses
+                arrays = {"refused": np.array(str(error))}
+            save(target, arrays)
 
 
 def save(target: Path, arrays: dict) -> None:
@@ -249,10 +253,11 @@ def run_training(job: dict) -> dict:
     """A model directory's own solver on its own data: the loss of every iteration, the predictions at the end.
 
     Both engines start from the weights in ``weights`` (written there if it does not exist) and from
-    one seed. ``dropout``: the ratio of the dropout layers.
+    one seed. ``dropout``: the ratio of the dropout layers. ``solver``: fields that replace the solver's.
     """
     os.chdir(job["directory"])
     proto = text_format.Parse(Path("solver.prototxt").read_text(), caffe_pb2.SolverParameter())
+    text_format.Merge(job["solver"], proto)
     net = text_format.Parse(Path(proto.train_net).read_text(), caffe_pb2.NetParameter())
     for layer in net.layer:
         if layer.type == "Dropout":
