@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable
@@ -22,10 +21,10 @@ os.environ.setdefault("GLOG_minloglevel", "2")  # before Caffe is imported: no l
 import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
-from google.protobuf import text_format
 
 import images
 import layers
+import nets
 import surgery
 import training
 import vis
@@ -54,7 +53,7 @@ def find_weights(model: Path) -> Path:
     """The weights of a model: its own name's file, else its newest snapshot, else the authors' file."""
     name = model.resolve().name
     snapshots = model.glob("snapshot/*.caffemodel")
-    newest = sorted(snapshots, key=lambda p: (_iteration(p), p.stat().st_mtime), reverse=True)[:1]
+    newest = sorted(snapshots, key=lambda p: (training.iteration_of(p), p.stat().st_mtime), reverse=True)[:1]
     candidates = [model / f"{name}.caffemodel", *newest]
     candidates += [model / RELEASED[name]] if name in RELEASED else []
     for path in candidates:
@@ -73,30 +72,14 @@ def find_weights(model: Path) -> Path:
     )
 
 
-def _iteration(path: Path) -> int:
-    number = re.search(r"_iter_(\d+)", path.name)
-    return int(number[1]) if number else -1
-
-
 def data_layer(model: Path) -> SegDataLayer | None:
     """The data layer of the model's ``val.prototxt``, outside its net: it knows the mean and the data set."""
     path = model / "val.prototxt"
-    for layer in _read_net(path).layer if path.is_file() else ():
+    for layer in nets.read_prototxt(path, caffe_pb2.NetParameter()).layer if path.is_file() else ():
         cls = getattr(layers, layer.python_param.layer, None)
         if layer.type == "Python" and cls:
             return cls.outside(layer.python_param.param_str)
     return None
-
-
-def _read_net(path: Path) -> caffe_pb2.NetParameter:
-    try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), caffe_pb2.NetParameter())
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist; if it is a model's, make it: python {path.parent}/net.py"
-        ) from None
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise DataError(f"{path} is no net in prototxt form: {error}") from None
 
 
 @dataclass
@@ -122,7 +105,7 @@ def load(args: argparse.Namespace) -> Segmenter:
     """Find all that the command line names or implies, and build the net."""
     model = find_model(args.model) if args.model or not args.deploy else Path(args.deploy).parent
     deploy = Path(args.deploy) if args.deploy else model / "deploy.prototxt"
-    proto = _read_net(deploy)
+    proto = nets.read_prototxt(deploy, caffe_pb2.NetParameter())
     weights = Path(args.weights) if args.weights else find_weights(model)
     data = data_layer(model)
     if not (args.mean or data):

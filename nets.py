@@ -18,7 +18,7 @@ from caffe import params as P
 from caffe.coord_map import crop
 from google.protobuf import text_format
 
-from files import replacing
+from files import DataError, replacing
 
 # stage, number of 3x3 convolutions, channels (Simonyan and Zisserman's configuration D)
 VGG16 = ((1, 2, 64), (2, 2, 128), (3, 3, 256), (4, 3, 512), (5, 3, 512))
@@ -217,6 +217,22 @@ class Model:
     def write(self, net_py):
         """Write the prototxts into the directory of the file ``net_py``."""
         write_prototxts(net_py, self.prototxts())
+
+
+def read_prototxt(path, message):
+    """Parse the prototxt ``path`` into ``message`` (NetParameter, SolverParameter) and return it.
+
+    Raises DataError that names the file and, where it was to be made, the command.
+    """
+    path = Path(path).absolute()
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), message)
+    except FileNotFoundError:
+        made = message.DESCRIPTOR.name == "NetParameter"
+        fix = f"; if it is a model's, make it: python {path.parent / 'net.py'}" if made else ""
+        raise DataError(f"{path} does not exist{fix}") from None
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise DataError(f"{path} is not a valid prototxt: {error}") from None
 
 
 def image(shape):

@@ -25,11 +25,11 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
-from google.protobuf import text_format
 from tqdm import tqdm
 
 import feed
 import layers
+import nets
 import score
 import surgery
 from files import DataError
@@ -47,7 +47,7 @@ class Parent:
     def find(self) -> Path:
         """The first pattern's newest file (highest iteration); DataError when no pattern matches."""
         for pattern in self.files:
-            found = sorted(Path().glob(pattern) if "*" in pattern else [], key=_iteration)
+            found = sorted(Path().glob(pattern) if "*" in pattern else [], key=iteration_of)
             if found:
                 return found[-1]
             if Path(pattern).is_file():
@@ -59,7 +59,8 @@ class Parent:
         )
 
 
-def _iteration(path: Path) -> int:
+def iteration_of(path: Path) -> int:
+    """The iteration in a snapshot's name, ``train_iter_4000.caffemodel``; -1 if there is none."""
     number = re.search(r"_iter_(\d+)", path.name)
     return int(number[1]) if number else -1
 
@@ -137,10 +138,10 @@ class Run:
     """One training run: a solver, ready to train, in the model's directory."""
 
     def __init__(self, args, parent: Parent | None, rounds: int):
-        proto = _read_text(args.solver, caffe_pb2.SolverParameter())
+        proto = nets.read_prototxt(args.solver, caffe_pb2.SolverParameter())
         train, test = _net_files(proto, args.solver)
-        self.train_param = _read_text(train, caffe_pb2.NetParameter())
-        self.test_param = _read_text(test, caffe_pb2.NetParameter())
+        self.train_param = nets.read_prototxt(train, caffe_pb2.NetParameter())
+        self.test_param = nets.read_prototxt(test, caffe_pb2.NetParameter())
         weights = self._preflight(args, parent)
         self.prefix = proto.snapshot_prefix
         Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +193,8 @@ class Run:
         """Bilinear kernels for the upsampling that no weight file gave; fixed ones must be bilinear."""
         net = self.solver.net
         upsampling = [layer for layer in self.train_param.layer if layer.type == "Deconvolution"]
-        surgery.interp(net, [layer.name for layer in upsampling if layer.name in surgery.zero_layers(net)])
+        empty = [layer.name for layer in upsampling if not net.params[layer.name][0].data.any()]
+        surgery.interp(net, empty)
         for layer in upsampling:
             fixed = any(spec.lr_mult == 0 for spec in layer.param)
             if fixed and not surgery.is_bilinear(net.params[layer.name][0]):
@@ -325,16 +327,6 @@ class LossMeter:
                 f"the loss per pixel has been {self.chance:.4f} = ln C for 100 iterations: all scores are equal, so "
                 "nothing is learned. Some layer is zero or its learning rate is; look at the report of copied weights."
             )
-
-
-def _read_text(path, message):
-    try:
-        return text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
-    except FileNotFoundError as error:
-        made = " Make it with: python net.py" if message.DESCRIPTOR.name == "NetParameter" else ""
-        raise DataError(f"no such file: {Path(path).absolute()}.{made}") from error
-    except (text_format.ParseError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{Path(path).absolute()}: not a valid prototxt: {error}") from error
 
 
 def _net_files(proto, solver: str) -> tuple[str, str]:
