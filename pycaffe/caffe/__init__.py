@@ -18,6 +18,7 @@ from . import caffemodel
 from .blob import Blob
 from .common import (
     device_count,
+    keep_freed_memory,
     set_device,
     set_mode_cpu,
     set_mode_gpu,
@@ -38,6 +39,8 @@ from .solver import Solver, get_solver
 from .solvers import AdaDeltaSolver, AdaGradSolver, AdamSolver, NesterovSolver, RMSPropSolver, SGDSolver
 
 from . import layer_types  # isort: skip - registers the layers
+
+keep_freed_memory()
 
 __version__ = "1.0.0"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -129,6 +130,11 @@ class Memory:
             self._array.fill(0)
             self._fresh_host, self._fresh_gpu = True, False
         else:
+            self.release()
+
+    def release(self) -> None:
+        """Give the space back, of contents that are about to be written whole; a viewed array stays."""
+        if not self.viewed():
             self._host = self._array = self._gpu = None
             self._fresh_host = self._fresh_gpu = False
 
@@ -270,6 +276,16 @@ class Blob:
     def write_diff(self, values: torch.Tensor) -> None:
         """Replace the gradient; ``values`` has the blob's count, and is given away to the blob."""
         self._diff.write(values.contiguous())
+
+    def release(self, but: Sequence[Blob]) -> None:
+        """Give back the space of the values, about to be written whole, unless a blob in ``but`` shares it."""
+        if all(self._data is not other._data for other in but):
+            self._data.release()
+
+    def release_diff(self, but: Sequence[Blob]) -> None:
+        """Give back the space of the gradient, about to be written whole, unless one in ``but`` shares it."""
+        if all(self._diff is not other._diff for other in but):
+            self._diff.release()
 
     def overwrite(self) -> np.ndarray:
         """The values as a flat array that the caller is about to set whole (contents undefined)."""

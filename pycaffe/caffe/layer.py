@@ -104,9 +104,12 @@ class TensorLayer(Layer):
 
     no_gradient = False
     gradient_refused: tuple[int, ...] = ()  # bottoms that have no gradient (labels)
+    gradient_reads_tops = True  # False: a later layer may overwrite this one's tops in place
+    can_overwrite = False  # has overwrite() and overwrite_diff()
 
     def __init__(self, layer_param):
         super().__init__(layer_param)
+        self.in_place = False  # set by the net: overwrite the one bottom, which is the top
         self.needs_bottom: list[bool] = []  # set by the net: which gradients may be asked for
         self.needs_blob: list[bool] = []
         self._recorded = None
@@ -128,6 +131,16 @@ class TensorLayer(Layer):
         """The tops' values."""
         raise NotImplementedError
 
+    # The same for a top that is its bottom, without memory of its own; the net says when (``in_place``).
+
+    def overwrite(self, x: torch.Tensor) -> None:
+        """Change ``x`` to what :meth:`compute` makes of it."""
+        raise NotImplementedError
+
+    def overwrite_diff(self, y: torch.Tensor, diff: torch.Tensor) -> None:
+        """Change ``diff``, the top's, to the bottom's; ``y`` is the top, later layers in place included."""
+        raise NotImplementedError
+
     # -- Caffe's protocol in terms of it ----------------------------------------------------------
 
     def setup(self, bottom, top):
@@ -139,6 +152,14 @@ class TensorLayer(Layer):
 
     def forward(self, bottom, top):
         device = common.device()
+        if self.in_place:
+            with torch.no_grad():
+                self.overwrite(top[0].tensor(device))
+            top[0].modified()
+            return
+        self._recorded = None  # and with it the memory that it holds
+        for blob in top:
+            blob.release(but=bottom)
         record = any(self.needs_bottom) or any(self.needs_blob)
         with torch.set_grad_enabled(record):
             sources = []
@@ -165,6 +186,11 @@ class TensorLayer(Layer):
                 raise self.error(f"{self.type} Layer cannot backpropagate to label inputs.")
         if not any(propagate_down) and not any(self.needs_blob):
             return
+        if self.in_place:
+            with torch.no_grad():
+                self.overwrite_diff(top[0].tensor(), top[0].diff_tensor())
+            top[0].diff_modified()
+            return
         if self._recorded is None:
             raise self.error(
                 "backward needs a forward of this layer before it, with gradients wanted; "
@@ -172,6 +198,9 @@ class TensorLayer(Layer):
             )
         sources, params, results = self._recorded
         device = common.device()
+        for blob, want in zip(bottom, propagate_down, strict=False):
+            if want:
+                blob.release_diff(but=top)
         wanted = [i for i, want in enumerate(propagate_down) if want and sources[i].requires_grad]
         learned = [i for i, param in enumerate(params) if param.requires_grad]
         inputs = [sources[i] for i in wanted] + [params[i] for i in learned]

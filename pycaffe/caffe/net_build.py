@@ -206,6 +206,24 @@ class BuiltNet:
             if isinstance(layer, TensorLayer):
                 layer.needs_bottom = [need and self._needs[i] for need in self._bottom_needs[i]]
                 layer.needs_blob = [learn and self._needs[i] for learn in learns]
+        self._allow_overwriting()
+
+    def _allow_overwriting(self):
+        """Let layers work in place where no gradient needs what they overwrite.
+
+        For a blob that a layer makes without reading it again, and that only layers which can
+        overwrite it change after that: Convolution, then ReLU and Dropout, as in most nets.
+        """
+        writers: dict[str, list[Layer]] = {}
+        for layer, tops in zip(self.layers, self._top_lists, strict=True):
+            for name in tops:
+                writers.setdefault(name, []).append(layer)
+        for first, *others in writers.values():
+            if getattr(first, "gradient_reads_tops", True):
+                continue
+            if all(getattr(layer, "can_overwrite", False) for layer in others):
+                for layer in others:
+                    layer.in_place = True
 
 
 def _without_blobs(param):

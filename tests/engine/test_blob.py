@@ -1,5 +1,10 @@
 """Blob: shapes, and the rules of its memory."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import caffe
 import numpy as np
 import pytest
@@ -107,3 +112,22 @@ def test_data_of_a_never_shaped_blob_is_an_error():
         _ = Blob().data
     with pytest.raises(AttributeError):
         Blob(1).data = 3
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+@pytest.mark.parametrize("variable, kept", [("MALLOC_TRIM_THRESHOLD_", False), ("", True)])
+def test_freed_memory_is_kept_unless_the_user_decides(variable, kept):
+    code = (
+        "import caffe, ctypes, os, torch\n"
+        "def held():\n    return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE')\n"
+        "before = held()\ntorch.ones(50 << 20)\nprint(held() - before > 100 << 20)"
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC"))
+    }
+    if variable:
+        environment[variable] = "131072"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == str(kept)

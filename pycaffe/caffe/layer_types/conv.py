@@ -25,6 +25,7 @@ class _FilterLayer(TensorLayer):
     min_bottoms = 1
     min_tops = 1
     equal_bottoms_tops = True
+    gradient_reads_tops = False
 
     def configure(self, shapes):
         param = self.layer_param.convolution_param

@@ -22,6 +22,7 @@ class InnerProduct(TensorLayer):
 
     exact_bottoms = 1
     exact_tops = 1
+    gradient_reads_tops = False
 
     def configure(self, shapes):
         param = self.layer_param.inner_product_param

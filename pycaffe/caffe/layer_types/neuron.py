@@ -29,9 +29,19 @@ class ReLU(_NeuronLayer):
 
     def configure(self, shapes):
         self.slope = self.layer_param.relu_param.negative_slope
+        self.can_overwrite = self.slope >= 0  # then the top has the bottom's sign
 
     def compute(self, bottoms, params):
         return [F.leaky_relu(bottoms[0], self.slope) if self.slope else F.relu(bottoms[0])]
+
+    def overwrite(self, x):
+        F.leaky_relu_(x, self.slope) if self.slope else x.relu_()
+
+    def overwrite_diff(self, y, diff):
+        if self.slope:
+            torch.ops.aten.leaky_relu_backward(diff, y, self.slope, True, grad_input=diff)
+        else:
+            torch.ops.aten.threshold_backward(diff, y, 0, grad_input=diff)
 
 
 @register("Dropout")
@@ -41,10 +51,28 @@ class Dropout(_NeuronLayer):
     In testing the identity. On the CPU the mask is Caffe's own, bit for bit, under one seed.
     """
 
+    can_overwrite = True
+
     def configure(self, shapes):
         self.ratio = self.layer_param.dropout_param.dropout_ratio
         if not 0 <= self.ratio < 1:
             raise self.error(f"dropout_ratio must be at least 0 and less than 1, got {self.ratio:g}")
+        self._drawn = None
+
+    def overwrite(self, x):
+        if self.phase == caffe_pb2.TRAIN:
+            self._drawn = self._mask(x)
+            x.mul_(self._drawn)
+
+    def overwrite_diff(self, y, diff):
+        if self.phase == caffe_pb2.TRAIN:
+            if self._drawn is None:
+                raise self.error("backward needs a forward of this layer before it; call net.forward() first")
+            diff.mul_(self._drawn)
+
+    def _forget(self):
+        super()._forget()
+        self._drawn = None
 
     def compute(self, bottoms, params):
         x = bottoms[0]
