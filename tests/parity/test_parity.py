@@ -6,6 +6,7 @@ import pytest
 import refusals
 import report
 import runs
+from cases.build import case
 
 
 def check(rows, bound=report.ARRAYS):
@@ -66,7 +67,7 @@ def test_a_full_width_net(tmp_path):
 def test_what_an_engine_refuses_is_no_agreement(tmp_path):
     job = {
         "kind": "layer",
-        **cases.case("none", 'layer { name: "a" type: "NoSuchLayer" bottom: "x" top: "a" }'),
+        **case("none", 'layer { name: "a" type: "NoSuchLayer" bottom: "x" top: "a" }'),
     }
     ((_, error, where),) = compare.both([job], tmp_path)
     assert error == float("inf") and "refuses" in where and "NoSuchLayer" in where

@@ -57,11 +57,15 @@ def random_for(name: str) -> np.random.RandomState:
 
 
 def make_input(random, shape, kind: str) -> np.ndarray:
-    """An input array: normal, large, ties (few small integers), labels of 5 classes with or without 255."""
+    """An input array: normal, large, positive, ties (few small integers), 0 or 1, labels of 5 classes (or 3)."""
     if kind == "normal":
         return random.standard_normal(shape)
     if kind == "large":
         return 200 * random.standard_normal(shape)
+    if kind == "positive":
+        return 0.1 + np.abs(random.standard_normal(shape))
+    if kind == "0 or 1":
+        return random.randint(0, 2, shape)
     if kind == "ties":
         return random.randint(-2, 3, shape)
     if kind == "image":

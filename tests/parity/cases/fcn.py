@@ -1,78 +1,8 @@
-"""The layer cases: for each layer type, nets of one layer over a grid of its options.
-
-A case is plain data (JSON), so that both engines' processes build the same one:
-
-- ``name``: layer type, slash, what is special;
-- ``net``: prototxt of the layers after the inputs; ``@FLOOR`` stands for pooling's floor rounding,
-  which the two engines spell differently;
-- ``inputs``: blob name → [shape, kind]; kinds are those of ``worker.make_input``;
-- ``phase``: "TRAIN" or "TEST"; ``backward``: whether gradients are compared; ``filled``: parameters
-  stay as their fillers made them instead of being overwritten; ``twice``: inputs change their size
-  to this and everything runs again.
-"""
+"""The layer types of the nets of the paper, and the fillers."""
 
 from __future__ import annotations
 
-IMAGE = [2, 6, 9, 7]
-
-
-def case(name, net, inputs=None, phase="TRAIN", backward=True, filled=False, twice=None) -> dict:
-    """One case as a dictionary; the default input is one blob ``x`` of ordinary random numbers."""
-    return {
-        "name": name,
-        "net": net,
-        "inputs": {"x": [IMAGE, "normal"]} if inputs is None else inputs,
-        "phase": phase,
-        "backward": backward,
-        "filled": filled,
-        "twice": twice,
-    }
-
-
-def layer(kind: str, options: str = "", bottoms=("x",), tops=("y",), more: str = "") -> str:
-    """One layer as prototxt; ``options`` is the inside of the type's own message."""
-    message = {
-        "Deconvolution": "convolution_param",
-        "DummyData": "dummy_data_param",
-        "InnerProduct": "inner_product_param",
-        "SoftmaxWithLoss": "loss_param",
-    }.get(kind, f"{kind.lower()}_param")
-    text = "".join(f' bottom: "{name}"' for name in bottoms) + "".join(f' top: "{name}"' for name in tops)
-    inside = f" {message} {{ {options} }}" if options else ""
-    return f'layer {{ name: "{kind.lower()}" type: "{kind}"{text}{inside} {more} }}\n'
-
-
-def all_cases() -> list[dict]:
-    """Every layer case, in order of layer type."""
-    cases = []
-    for make in (
-        _accuracy,
-        _concat_slice_split,
-        _convolution,
-        _crop,
-        _deconvolution,
-        _dropout,
-        _dummy_data,
-        _eltwise,
-        _fillers,
-        _inner_product,
-        _lrn,
-        _pooling,
-        _relu,
-        _scale,
-        _softmax,
-        _softmax_loss,
-    ):
-        cases += make()
-    names = [each["name"] for each in cases]
-    assert len(set(names)) == len(names), "two cases of one name"
-    return cases
-
-
-def layer_jobs() -> list[dict]:
-    """The same as jobs of the worker."""
-    return [{"kind": "layer", **each} for each in all_cases()]
-
+from .build import IMAGE, case, layer
 
 _CONV = (
     "kernel_size: 3",
@@ -409,3 +339,26 @@ def _fillers():
     odd = 'num_output: 6 group: 6 kernel_size: 5 weight_filler { type: "bilinear" }'
     cases.append(case("filler/bilinear, odd", layer("Deconvolution", odd), filled=True, backward=False))
     return cases
+
+
+def cases() -> list[dict]:
+    """The cases of this module, by layer type."""
+    makers = (
+        _accuracy,
+        _concat_slice_split,
+        _convolution,
+        _crop,
+        _deconvolution,
+        _dropout,
+        _dummy_data,
+        _eltwise,
+        _fillers,
+        _inner_product,
+        _lrn,
+        _pooling,
+        _relu,
+        _scale,
+        _softmax,
+        _softmax_loss,
+    )
+    return [each for make in makers for each in make()]
