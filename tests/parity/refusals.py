@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cases import IMAGE, case, layer
+from cases.build import IMAGE, case, layer
 
 X = {"x": [IMAGE, "normal"]}
 PAIR = {"x": [IMAGE, "normal"], "z": [IMAGE, "normal"]}
