@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -33,7 +34,17 @@ class Memory:
     values are on the host, on the device, or on both.
     """
 
-    __slots__ = ("_array", "_fresh_gpu", "_fresh_host", "_gpu", "_host", "capacity")
+    __slots__ = (
+        "_array",
+        "_fresh_gpu",
+        "_fresh_host",
+        "_gpu",
+        "_host",
+        "before_change",
+        "capacity",
+        "version",
+        "withheld",
+    )
 
     def __init__(self, capacity: int = 0):
         self.capacity = capacity
@@ -41,6 +52,11 @@ class Memory:
         self._array: np.ndarray | None = None  # the host tensor as NumPy sees it
         self._gpu: torch.Tensor | None = None
         self._fresh_host = self._fresh_gpu = False
+        self.version = 0  # grows with every change but those through an array
+        self.withheld = None  # has give(): the contents are computed when somebody reads them (whole.py)
+        self.before_change: WeakSet | None = (
+            None  # have prepare(), to be called before an array is handed out
+        )
 
     @property
     def is_zero(self) -> bool:
@@ -53,7 +69,12 @@ class Memory:
 
     def array(self, count: int) -> np.ndarray:
         """The first ``count`` values as a writable host array; the host becomes the newest side."""
+        for each in list(self.before_change or ()):
+            each.prepare()
         self._to_host()
+        return self._writable(count)
+
+    def _writable(self, count: int) -> np.ndarray:
         self._fresh_gpu = False
         if self._array is None:
             self._array = self._host.numpy()
@@ -61,12 +82,19 @@ class Memory:
 
     def overwrite(self, count: int) -> np.ndarray:
         """Like :meth:`array`, for a caller that sets every value: fresh memory is not zeroed first."""
+        self._changed()
         if self._host is None:
             self._host = torch.empty(self.capacity)
         self._fresh_host = True
-        return self.array(count)
+        return self._writable(count)
+
+    def _changed(self):
+        self.version += 1
+        self.withheld = None
 
     def _to_host(self):
+        if self.withheld:
+            self.withheld.give()
         if self._fresh_host:
             return
         if self._fresh_gpu:
@@ -84,6 +112,8 @@ class Memory:
         if device.type == "cpu":
             self._to_host()
             return self._host[:count]
+        if self.withheld:
+            self.withheld.give()
         if not self._fresh_gpu:
             if self._fresh_host:
                 self._gpu = self._host.to(device)
@@ -94,6 +124,7 @@ class Memory:
 
     def modified(self, device: torch.device) -> None:
         """Say that the tensor got from :meth:`tensor` was written: that side is now the newest."""
+        self._changed()
         if device.type == "cpu":
             self._fresh_gpu = False
         else:
@@ -101,6 +132,7 @@ class Memory:
 
     def write(self, values: torch.Tensor) -> None:
         """Take ``values`` (any shape, contiguous float32) as the new contents, copying only if viewed."""
+        self._changed()
         values = values.detach().reshape(-1)
         if values.device.type == "cpu":
             if self.viewed():
@@ -126,6 +158,7 @@ class Memory:
 
     def zero(self) -> None:
         """Set every value to 0; without a view of it, the space is merely forgotten."""
+        self._changed()
         if self.viewed():
             self._array.fill(0)
             self._fresh_host, self._fresh_gpu = True, False
@@ -204,6 +237,8 @@ class Blob:
         count = math.prod(sizes)
         if count > INT_MAX:
             raise CaffeError(f"blob size exceeds INT_MAX: shape {tuple(sizes)} has {count} elements")
+        if self._data.withheld and tuple(sizes) != self._shape:
+            self._data.zero()  # values of another shape: not worth computing
         self._shape, self._count = Shape(sizes), count
         if count > self._data.capacity:
             self._data = Memory(count)

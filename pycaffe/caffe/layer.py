@@ -18,19 +18,9 @@ from __future__ import annotations
 import torch
 
 from . import common
-from .blob import Blob
 from .errors import CaffeError
 from .proto import caffe_pb2
-
-
-class BlobVec(list):
-    """A list of blobs; ``add_blob`` appends a new one (pycaffe's vector of blobs)."""
-
-    def add_blob(self, *shape: int) -> None:
-        """Append a blob of the given shape (none: a scalar)."""
-        blob = Blob()
-        blob.reshape(*shape)
-        self.append(blob)
+from .vectors import BlobVec
 
 
 class Layer:
@@ -106,6 +96,14 @@ class TensorLayer(Layer):
     gradient_refused: tuple[int, ...] = ()  # bottoms that have no gradient (labels)
     gradient_reads_tops = True  # False: a later layer may overwrite this one's tops in place
     can_overwrite = False  # has overwrite() and overwrite_diff()
+    stateless = (
+        True  # nothing but its compute(); a class with a forward or backward of its own says so itself
+    )
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if {"forward", "backward"} & set(vars(cls)) and "stateless" not in vars(cls):
+            cls.stateless = False
 
     def __init__(self, layer_param):
         super().__init__(layer_param)
@@ -176,14 +174,12 @@ class TensorLayer(Layer):
         self._recorded = (sources, params, results) if record else None
         taken = {source.untyped_storage().data_ptr() for source in sources + params}
         for blob, result in zip(top, results, strict=True):
-            blob.write(_unaliased(result.detach(), taken))
+            blob.write(unaliased(result.detach(), taken))
 
     def backward(self, top, propagate_down, bottom):
-        if self.no_gradient:
-            raise self.error("Not Implemented Yet: this layer has no gradient")
-        for i in self.gradient_refused:
-            if i < len(propagate_down) and propagate_down[i]:
-                raise self.error(f"{self.type} Layer cannot backpropagate to label inputs.")
+        refusal = self.backward_refusal(propagate_down)
+        if refusal:
+            raise self.error(refusal)
         if not any(propagate_down) and not any(self.needs_blob):
             return
         if self.in_place:
@@ -218,16 +214,24 @@ class TensorLayer(Layer):
             if grad is None:
                 bottom[i].zero_diff()
             else:
-                bottom[i].write_diff(_unaliased(grad, taken))
+                bottom[i].write_diff(unaliased(grad, taken))
         for i, grad in zip(learned, grads[len(wanted) :], strict=True):
             if grad is not None:
-                self.blobs[i].add_diff(_unaliased(grad, taken))
+                self.blobs[i].add_diff(unaliased(grad, taken))
+
+    def backward_refusal(self, propagate_down) -> str | None:
+        """Why no gradient can be had for the bottoms with ``propagate_down``, or None."""
+        if self.no_gradient:
+            return "Not Implemented Yet: this layer has no gradient"
+        if any(i < len(propagate_down) and propagate_down[i] for i in self.gradient_refused):
+            return f"{self.type} Layer cannot backpropagate to label inputs."
+        return None
 
     def _forget(self) -> None:
         self._recorded = None
 
 
-def _unaliased(values: torch.Tensor, taken: set[int]) -> torch.Tensor:
+def unaliased(values: torch.Tensor, taken: set[int]) -> torch.Tensor:
     """``values``, copied if its memory is already somebody's or larger than itself."""
     storage = values.untyped_storage()
     if storage.data_ptr() in taken or storage.nbytes() != values.numel() * values.element_size():

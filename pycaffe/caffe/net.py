@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 
-from . import caffemodel
+from . import caffemodel, whole
 from .blob import Blob
 from .errors import CaffeError
 from .layer import Layer, layer_error
 from .log import logger
+from .net_access import NetAccess
+from .net_arguments import net_arguments
 from .net_build import BuiltNet
 from .proto import caffe_pb2
 from .upgrade import read_net, upgrade_net
 
 
-class Net(BuiltNet):
+# what the keyword arguments of forward and backward are called in errors
+_ASSIGNED = {"data": ("Input blob", "inputs", "Input"), "diff": ("Top diff", "outputs", "Diff")}
+
+
+class Net(NetAccess, BuiltNet):
     """A net built from a prototxt.
 
     ``Net(network_file, phase, level=0, stages=None, weights=None)``; also the old form
@@ -31,7 +35,7 @@ class Net(BuiltNet):
     """
 
     def __init__(self, *args, **kwargs):
-        network_file, phase, level, stages, weights = _arguments(*args, **kwargs)
+        network_file, phase, level, stages, weights = net_arguments(args, kwargs)
         param = read_net(network_file)
         self._init(param, os.fsdecode(os.fspath(network_file)), phase, level, stages)
         if weights is not None:
@@ -69,7 +73,8 @@ class Net(BuiltNet):
             layer.forward(bottoms, tops)
             for blob, weight in zip(tops, self._loss_weights[i], strict=True):
                 if weight:
-                    loss += self._weighted(blob, weight)
+                    seed = self.loss_diff(blob, weight)
+                    loss += float((blob.tensor().double() * seed).sum())
             if self._debug_info:
                 self._log_forward(i)
             for hook in self._hooks["after_forward"]:
@@ -77,10 +82,11 @@ class Net(BuiltNet):
         return loss
 
     @staticmethod
-    def _weighted(blob: Blob, weight: float) -> float:
+    def loss_diff(blob: Blob, weight: float):
+        """The diff of a top with this ``loss_weight``, filled with it if it is not: a tensor like the data."""
         if blob._diff.is_zero:  # the top grew, or its diff was cleared
             blob.diff[...] = weight
-        return float((blob.tensor().double() * blob.diff_tensor()).sum())
+        return blob.diff_tensor()
 
     def _backward(self, start_idx: int, end_idx: int, keep: bool = True) -> None:
         """Run backward from layer ``start_idx`` down to ``end_idx``, both included.
@@ -117,30 +123,29 @@ class Net(BuiltNet):
         ``blobs``. The arrays are live: the next forward overwrites them. Inputs are not reshaped
         to the arrays given; call ``net.blobs[name].reshape(...)`` before.
         """
-        if start is not None:
-            first = self._index(start)
+        first = 0 if start is None else self._index(start)
+        last = len(self.layers) - 1 if end is None else self._index(end)
+        names = set(self.outputs if end is None else self.top_names[end]) | set(blobs or [])
+        self._assign("data", kwargs, self.inputs)
+        if first == 0 and last == len(self.layers) - 1 and self._may_withhold(names):
+            self._withheld.forward(names)
         else:
-            first = 0
-        if end is not None:
-            last = self._index(end)
-            names = set(self.top_names[end]) | set(blobs or [])
-        else:
-            last = len(self.layers) - 1
-            names = set(self.outputs) | set(blobs or [])
-        if kwargs:
-            if set(kwargs) != set(self.inputs):
-                raise Exception(
-                    f"Input blob arguments do not match net inputs. Given: {sorted(kwargs)}; "
-                    f"the net's inputs: {self.inputs}"
-                )
-            for name, array in kwargs.items():
-                if len(array) != self.blobs[name].shape[0]:
-                    raise Exception(
-                        f"Input is not batch sized: '{name}' holds {self.blobs[name].shape[0]}, given {len(array)}"
-                    )
-                self.blobs[name].data[...] = array
-        self._forward(first, last)
+            self._forward(first, last)
         return {name: self.blobs[name].data for name in names}
+
+    @property
+    def watched(self) -> bool:
+        """Does a hook, or the log of ``debug_info``, look into every pass?"""
+        return self._debug_info or any(self._hooks.values())
+
+    def _may_withhold(self, names) -> bool:
+        """Can this forward give the blobs ``names`` alone, because the others can be computed when asked for?"""
+        if self.keeps_values or self.watched or not names <= set(self.blobs):
+            return False
+        if self._withheld is None:
+            self.keeps_values = any(self._needs) or not whole.repeatable(self)
+            self._withheld = whole.Withheld(self)
+        return not self.keeps_values and self._withheld.possible()
 
     def backward(self, diffs=None, start=None, end=None, **kwargs) -> dict[str, np.ndarray]:
         """Run backward, or from layer ``start`` down to ``end`` (names, both included).
@@ -149,59 +154,29 @@ class Net(BuiltNet):
         diffs of the net's inputs (or the bottoms of ``end``) and of the names in ``diffs``.
         Parameter diffs are added to; bottom diffs are overwritten.
         """
-        first = self._index(start) if start is not None else len(self.layers) - 1
-        if end is not None:
-            last = self._index(end)
-            names = set(self.bottom_names[end]) | set(diffs or [])
-        else:
-            last = 0
-            names = set(self.inputs) | set(diffs or [])
-        if kwargs:
-            if set(kwargs) != set(self.outputs):
-                raise Exception(
-                    f"Top diff arguments do not match net outputs. Given: {sorted(kwargs)}; "
-                    f"the net's outputs: {self.outputs}"
-                )
-            for name, array in kwargs.items():
-                blob = self.blobs[name]
-                if blob.shape and len(array) != blob.shape[0]:
-                    raise Exception(
-                        f"Diff is not batch sized: '{name}' holds {blob.shape[0]}, given {len(array)}"
-                    )
-                blob.diff[...] = array
+        first = len(self.layers) - 1 if start is None else self._index(start)
+        last = 0 if end is None else self._index(end)
+        names = set(self.inputs if end is None else self.bottom_names[end]) | set(diffs or [])
+        self._assign("diff", kwargs, self.outputs)
         self._backward(first, last)
         return {name: self.blobs[name].diff for name in names}
 
-    def forward_all(self, blobs=None, **kwargs) -> dict[str, np.ndarray]:
-        """Run the inputs given, any number of items, in batches; returns whole output arrays (copies)."""
-        return self._in_batches(kwargs, lambda **part: self.forward(blobs=blobs, **part))
-
-    def forward_backward_all(self, blobs=None, diffs=None, **kwargs):
-        """Run forward and backward over any number of items, in batches: (outputs, diffs) by name."""
-
-        def both(**part):
-            outs = self.forward(blobs=blobs, **{name: part[name] for name in self.inputs if name in part})
-            grads = self.backward(diffs=diffs, **{name: part[name] for name in self.outputs if name in part})
-            return {("data", name): array for name, array in outs.items()} | {
-                ("diff", name): array for name, array in grads.items()
-            }
-
-        whole = self._in_batches(kwargs, both)
-        return tuple({name: whole[kind, name] for kind, name in whole if kind == k} for k in ("data", "diff"))
-
-    def _in_batches(self, arrays: dict, run) -> dict:
-        """``run(**part)`` over batches of ``arrays``, the last one padded with zeros; results joined."""
+    def _assign(self, part: str, arrays: dict, expected: list[str]) -> None:
+        """Write ``arrays``, if any, into the data or diff (``part``) of the blobs ``expected``, one for each."""
         if not arrays:
-            raise Exception(f"give the arrays by keyword; the net's inputs are {self.inputs}")
-        first = next(iter(arrays))
-        top, length = self.blobs[first].shape[0], len(arrays[first])
-        collected: dict = {}
-        for at in range(0, length, top):
-            take = min(top, length - at)
-            part = {name: _padded(array[at : at + take], top) for name, array in arrays.items()}
-            for key, array in run(**part).items():
-                collected.setdefault(key, []).append(array[:take].copy())
-        return {key: np.concatenate(parts) for key, parts in collected.items()}
+            return
+        what, ends, kind = _ASSIGNED[part]
+        if set(arrays) != set(expected):
+            raise Exception(
+                f"{what} arguments do not match net {ends}. Given: {sorted(arrays)}; the net's {ends}: {expected}"
+            )
+        for name, array in arrays.items():
+            blob = self.blobs[name]
+            if blob.shape and len(array) != blob.shape[0]:
+                raise Exception(
+                    f"{kind} is not batch sized: '{name}' holds {blob.shape[0]} items, given {len(array)}"
+                )
+            getattr(blob, part)[...] = array
 
     def reshape(self) -> None:
         """Propagate the inputs' shapes through every layer (forward does so by itself)."""
@@ -212,36 +187,6 @@ class Net(BuiltNet):
         """Set the gradients of all parameters to 0."""
         for learnable in self._param_table.learnable:
             learnable.blob.zero_diff()
-
-    @property
-    def blob_loss_weights(self) -> OrderedDict[str, float]:
-        """Blob name → its loss weight (0 for most)."""
-        weights = OrderedDict((name, 0.0) for name in self.blobs)
-        for tops, values in zip(self._top_lists, self._loss_weights, strict=True):
-            weights.update(zip(tops, values, strict=True))
-        return weights
-
-    def before_forward(self, function):
-        """Call ``function(layer_index)`` before each layer's forward."""
-        self._hooks["before_forward"].append(function)
-
-    def after_forward(self, function):
-        """Call ``function(layer_index)`` after each layer's forward."""
-        self._hooks["after_forward"].append(function)
-
-    def before_backward(self, function):
-        """Call ``function(layer_index)`` before each layer's backward."""
-        self._hooks["before_backward"].append(function)
-
-    def after_backward(self, function):
-        """Call ``function(layer_index)`` after each layer's backward."""
-        self._hooks["after_backward"].append(function)
-
-    def _bottom_ids(self, index: int) -> list[int]:
-        return [list(self.blobs).index(name) for name in self._layer_params[index].bottom]
-
-    def _top_ids(self, index: int) -> list[int]:
-        return [list(self.blobs).index(name) for name in self._top_lists[index]]
 
     # -- weights ------------------------------------------------------------------------------------
 
@@ -314,33 +259,6 @@ class Net(BuiltNet):
                 logger.info("    [Backward] Layer %s, param blob %d diff: %g", name, j, _mean_abs(blob.diff))
 
 
-def _arguments(*args, **kwargs):
-    """The two constructors of pycaffe's Net told apart: (file, phase, level, stages, weights)."""
-    if len(args) >= 2 and isinstance(args[1], (str, bytes, Path)):
-        if len(args) != 3 or kwargs or not isinstance(args[2], int):
-            raise TypeError("Net takes (network_file, weights_file, phase), phase caffe.TRAIN or caffe.TEST")
-        logger.warning("DEPRECATION WARNING - deprecated use of Python interface")
-        logger.warning('Use this instead (with the named "weights" parameter):')
-        logger.warning("Net('%s', %d, weights='%s')", args[0], args[2], args[1])
-        return args[0], args[2], 0, None, args[1]
-    names = ("network_file", "phase", "level", "stages", "weights")
-    if len(args) > 4:
-        raise TypeError("Net takes (network_file, phase, level=0, stages=None, weights=...)")
-    given = dict(zip(names, args, strict=False))
-    for name, value in kwargs.items():
-        if name not in names or name in given:
-            raise TypeError(
-                f"Net got an unexpected or repeated argument '{name}'; it takes {', '.join(names)}"
-            )
-        given[name] = value
-    if "network_file" not in given or not isinstance(given.get("phase"), int):
-        raise TypeError(
-            "Net takes (network_file, phase, level=0, stages=None, weights=None), phase caffe.TRAIN or caffe.TEST; "
-            f"got {args!r} {kwargs!r}"
-        )
-    return tuple(given.get(name, 0 if name == "level" else None) for name in names)
-
-
 def _check_source(path: str, stored, layer: Layer):
     if len(stored.blobs) != len(layer.blobs):
         raise CaffeError(
@@ -359,11 +277,3 @@ def _check_source(path: str, stored, layer: Layer):
 
 def _mean_abs(array: np.ndarray) -> float:
     return float(np.abs(array).mean()) if array.size else 0.0
-
-
-def _padded(array: np.ndarray, length: int) -> np.ndarray:
-    """``array`` with zero items appended up to ``length``."""
-    missing = length - len(array)
-    if missing == 0:
-        return array
-    return np.concatenate([array, np.zeros((missing, *np.shape(array)[1:]), np.asarray(array).dtype)])

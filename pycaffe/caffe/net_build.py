@@ -57,6 +57,8 @@ class BuiltNet:
         self._hooks: dict[str, list] = {
             name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")
         }
+        self.keeps_values = False  # after a forward every blob holds its values, none is computed when read
+        self._withheld = None
         self._param_table = ParamTable()
         self._unread: dict[str, None] = {}
         self._blobs_with_gradient: set[str] = set()

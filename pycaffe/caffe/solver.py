@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from . import common
+from . import common, whole
 from .blob import Blob
 from .errors import CaffeError
 from .log import logger
@@ -217,8 +217,11 @@ class Solver:
                 on_start()
             loss = 0.0
             for _ in range(proto.iter_size):
-                loss += self.net._forward(0, len(self.net.layers) - 1)
-                self.net._backward(len(self.net.layers) - 1, 0, keep=False)
+                if self.iter + 1 < stop_at and self._unwatched(self.net):
+                    loss += whole.step(self.net, set(self.net.outputs))
+                else:  # the last of this call: every blob shows what it held
+                    loss += self.net._forward(0, len(self.net.layers) - 1)
+                    self.net._backward(len(self.net.layers) - 1, 0, keep=False)
             smoothed = self._smooth(loss / proto.iter_size, start)
             if proto.display and self.iter % proto.display == 0:
                 seconds, done = time.monotonic() - mark, self.iter - marked_at
@@ -234,6 +237,10 @@ class Solver:
             if self.requested_action == "stop":
                 break
             self.requested_action = None
+
+    def _unwatched(self, net: Net) -> bool:
+        """Can nobody see the inner blobs of ``net`` before the next iteration, so that it may run whole?"""
+        return not self._callbacks and not net.watched and whole.differentiable(net)
 
     def _testing_due(self) -> bool:
         interval = self.proto.test_interval
@@ -306,8 +313,11 @@ class Solver:
             sums: dict = {}
             loss = 0.0
             count = self.proto.test_iter[i]
-            for _ in range(count):
-                loss += net._forward(0, len(net.layers) - 1)
+            for k in range(count):
+                if k + 1 < count and self._unwatched(net):
+                    loss += whole.forward(net, set(net.outputs))
+                else:
+                    loss += net._forward(0, len(net.layers) - 1)
                 for name in net.outputs:
                     values = net.blobs[name].data.reshape(-1).astype("float64")
                     sums[name] = sums.get(name, 0) + values

@@ -19,6 +19,8 @@ class _SharingLayer(TensorLayer):
     bottom's own memory too, those of several are summed.
     """
 
+    stateless = True  # sharing spares memory and changes no value
+
     def shares(self, bottom, top) -> bool:
         """Are all tops the bottom itself?"""
         raise NotImplementedError
@@ -60,7 +62,22 @@ class Split(_SharingLayer):
         return [shapes[0]] * len(self.layer_param.top)
 
     def compute(self, bottoms, params):
-        return bottoms * len(self.layer_param.top)
+        return list(_Fan.apply(bottoms[0], len(self.layer_param.top)))
+
+
+class _Fan(torch.autograd.Function):
+    """One tensor as several; the gradient adds up theirs in their order (autograd's own order varies)."""
+
+    @staticmethod
+    def forward(ctx, x, count):
+        return tuple(x.view_as(x) for _ in range(count))
+
+    @staticmethod
+    def backward(ctx, *diffs):
+        total = torch.add(diffs[0], diffs[1]) if len(diffs) > 1 else diffs[0]
+        for diff in diffs[2:]:
+            total += diff
+        return total, None
 
 
 @register("Concat")
