@@ -81,8 +81,17 @@ PACKAGES = {
 class BuildError(Exception):
     """What is missing or went wrong, the rule and the fix, in one message."""
 
+    status = 1  # of the process
+
+
+class MachineError(BuildError):
+    """This machine lacks compilers or libraries, and they cannot be installed from here."""
+
+    status = 3
+
 
 def main(argv: list[str] | None = None) -> int:
+    """Build, and return the exit status: 0, 1, or 3 when the machine lacks what building needs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -101,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
             build(folder, args)
     except BuildError as error:
         print(f"bvlc/build.py: {error}", file=sys.stderr)
-        return 1
+        return error.status
     return 0
 
 
@@ -181,17 +190,20 @@ def system_packages(install: bool) -> None:
     if missing:
         command = f"apt-get install -y --no-install-recommends {' '.join(missing)}"
         if not (install and os.geteuid() == 0 and shutil.which("apt-get")):
-            raise BuildError(
+            raise MachineError(
                 "the original needs a compiler and libraries that this machine lacks. On Debian and Ubuntu, as root:\n"
                 f"  {command}\n(or run this script as root with --install). On other systems: their counterparts."
             )
         print(f"installing {' '.join(missing)} ...", flush=True)
-        run(["apt-get", "update"], "apt-get update")
-        run(command.split(), "apt-get install", env={"DEBIAN_FRONTEND": "noninteractive"})
+        try:
+            run(["apt-get", "update"], "apt-get update")
+            run(command.split(), "apt-get install", env={"DEBIAN_FRONTEND": "noninteractive"})
+        except BuildError as error:
+            raise MachineError(str(error)) from error
     wanted = f"libboost_python{sys.version_info.major}{sys.version_info.minor}.so"
     libraries = [path for folder in _folders("lib") for path in folder.glob("libboost_python*.so")]
     if libraries and wanted not in [path.name for path in libraries]:
-        raise BuildError(
+        raise MachineError(
             f"Boost's Python library here is {', '.join(sorted({path.name for path in libraries}))}, and Python is "
             f"{platform.python_version()}: both must be of one version. Run this script with that Python."
         )

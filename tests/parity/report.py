@@ -1,7 +1,9 @@
 """Compare the two engines and print a table: what was compared, the worst error, and where.
 
-python tests/parity/report.py                   layers, solvers, files, mini-fcn8s's nets and training
-python tests/parity/report.py voc-fcn8s ...     the nets of these model directories (minutes, gigabytes)
+python tests/parity/report.py                   layers, solvers, files, every directory's nets, training
+python tests/parity/report.py voc-fcn8s ...     the nets of these model directories alone
+
+A net of full width takes half a minute and 8 GB.
 
 Errors are relative: the largest difference over the largest value of the same array in the
 original (of the loss, at each iteration; of predictions, the share of pixels that differ). Exit
@@ -44,10 +46,14 @@ def comparisons(names: list[str], folder: Path):
         yield "refusals in the same words", compare.refusals(refusals.jobs(), folder / "refusals"), 0
         yield "solvers, 50 iterations", compare.both(runs.solver_jobs(), folder / "solvers"), ARRAYS
         yield "snapshots, both ways", compare.files(folder / "files"), ARRAYS
-    for name in names or ["mini-fcn8s"]:
-        for number, job in enumerate(runs.net_jobs([name])):
-            for result in compare.net(job, folder / f"{name} {number}"):
-                yield result[0], [result], ARRAYS
+    for name in names or runs.model_directories():
+        kinds: dict[str, list] = {}
+        for job in runs.net_jobs([name]):
+            with tempfile.TemporaryDirectory(dir=folder) as one:
+                for title, error, where in compare.net(job, Path(one)):
+                    kinds.setdefault(title.partition(", ")[2], []).append((title, error, where))
+        for kind, results in kinds.items():
+            yield f"nets of {name}: {kind}", results, ARRAYS
     if not names:
         for dropout in (0, 0.5):
             curve, pixels = compare.training(

@@ -7,6 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def model_directories() -> list[str]:
+    """The names of the directories that hold a net."""
+    return sorted(path.parent.name for path in ROOT.glob("*/net.py"))
+
+
 def net_jobs(names, sizes=((61, 47),)) -> list[dict]:
     """Train and deploy net of each model directory, on random images of ``sizes`` (height, width)."""
     jobs = []

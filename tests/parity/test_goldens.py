@@ -8,6 +8,7 @@ import pytest
 import worker
 
 BOUND = 1e-5  # largest difference over largest value; measured: 1.2e-6
+GPU_BOUND = 1e-4
 EXACT = ("Dropout/0", 'filler/type: "uniform', 'filler/type: "xavier', "filler/xavier")
 
 LAYERS, SOLVERS = (goldens.load(name) for name in goldens.SETS)
@@ -15,6 +16,11 @@ LAYERS, SOLVERS = (goldens.load(name) for name in goldens.SETS)
 
 def jobs_of(name):
     return [pytest.param(job, id=job["name"]) for job in goldens.jobs_of(name)]
+
+
+def draws(job):
+    """Does the layer draw random numbers? On the GPU they are the GPU's own."""
+    return job["phase"] == "TRAIN" and ('type: "Dropout"' in job["net"] or "STOCHASTIC" in job["net"])
 
 
 def result_of(job):
@@ -31,6 +37,17 @@ def test_every_job_has_its_golden_and_no_golden_is_left_over():
 def test_a_layer_gives_what_the_original_gives(job):
     error, where = compare.worst(result_of(job), LAYERS[job["name"]])
     assert error <= BOUND, where
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not caffe.device_count(), reason="needs a CUDA device")
+@pytest.mark.parametrize(
+    "job", [job for job in goldens.jobs_of("layers") if not draws(job)], ids=lambda job: job["name"]
+)
+def test_a_layer_on_the_gpu_gives_what_the_original_gives_on_the_cpu(job):
+    caffe.set_mode_gpu()
+    error, where = compare.worst(result_of(job), LAYERS[job["name"]])
+    assert error <= GPU_BOUND, where
 
 
 @pytest.mark.parametrize("job", jobs_of("solvers"))

@@ -1,5 +1,7 @@
 """Our engine and the original side by side, each in a process of its own (collected after `make bvlc`)."""
 
+import shutil
+
 import cases
 import compare
 import pytest
@@ -41,9 +43,11 @@ def test_files_go_both_ways(tmp_path):
     check(compare.files(tmp_path))
 
 
-@pytest.mark.parametrize("job", runs.net_jobs(["mini-fcn8s"]), ids=lambda job: job["name"])
-def test_the_mini_net(job, tmp_path):
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("job", runs.net_jobs(runs.model_directories()), ids=lambda job: job["name"])
+def test_every_net_at_full_width(job, tmp_path):
     check(compare.net(job, tmp_path))
+    shutil.rmtree(tmp_path)  # gigabytes
 
 
 @pytest.mark.full
@@ -55,13 +59,6 @@ def test_a_hundred_iterations_of_the_mini_net(dropout, tmp_path):
     curve, pixels = compare.training(compare.ROOT / "mini-fcn8s", tmp_path, dropout)
     check([curve], report.CURVE)
     check([pixels], report.PIXELS)
-
-
-@pytest.mark.full
-@pytest.mark.timeout(900)
-def test_a_full_width_net(tmp_path):
-    (job,) = [job for job in runs.net_jobs(["voc-fcn8s"]) if "/train-heavy " in job["name"]]
-    check(compare.net(job, tmp_path))
 
 
 def test_what_an_engine_refuses_is_no_agreement(tmp_path):
