@@ -1,4 +1,4 @@
-"""Net-spec pieces that every ``net.py`` composes: trunks, scoring, skips, upsampling, loss, data.
+"""What every ``net.py`` composes: scores, skips, upsampling, loss, data; the trunks are in ``trunks.py``.
 
 An architecture is a table, not a listing; widths and class counts are arguments. Names of layers are
 those of the released models, so that their weights load by name. A model directory's ``net.py``
@@ -7,7 +7,7 @@ says which pieces its net is made of, and a :class:`Model` turns that into the d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,7 @@ from caffe.coord_map import crop
 from google.protobuf import text_format
 
 from files import DataError, replacing
-
-# stage, number of 3x3 convolutions, channels (Simonyan and Zisserman's configuration D)
-VGG16 = ((1, 2, 64), (2, 2, 128), (3, 3, 256), (4, 3, 512), (5, 3, 512))
-
-MEAN = (104.00699, 116.66877, 122.67892)  # of ImageNet's photographs: blue, green, red
-
-# section 4.3: doubled learning rate for biases, and no weight decay on them
-LEARNED = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}]
-FIXED = [{"lr_mult": 0}]
-
-# He et al.'s sqrt(2 / fan-in) keeps the scale of activations when the input's is 1. Pixels minus their
-# mean spread over about 64, so a net that starts from scratch divides it out in the first weights.
-FIRST_FILLER = {"type": "gaussian", "std": round((2 / 27) ** 0.5 / 64, 5)}
-FILLER = {"type": "msra"}
+from trunks import FIXED, LEARNED, vgg16
 
 
 @dataclass(frozen=True)
@@ -42,61 +29,27 @@ class Recipe:
     ``normalize``: divide the loss by the number of labelled pixels (False: sum over all pixels).
     ``learn_upsampling``: intermediate upsampling starts bilinear and is learned (paper, section
     4.3), or stays fixed as in the released models (False). The last upsampling is always fixed.
+    ``learn_trunk``: False trains the scores alone ("FCN-32s-fixed" in Table 2).
     ``divide``: every channel count of the trunk is divided by this.
-    ``dropout``: ratio after fc6 and fc7.
+    ``dropout``: ratio of every dropout (None: the classifier's own).
     ``from_scratch``: random initial weights (False: zeros, to be filled from a weight file).
     """
 
     normalize: bool = True
     learn_upsampling: bool = True
+    learn_trunk: bool = True
     divide: int = 1
-    dropout: float = 0.5
+    dropout: float | None = None
     from_scratch: bool = False
+
+    @property
+    def trunk_param(self):
+        """The learning rate and decay multipliers of the trunk's weights and biases."""
+        return LEARNED if self.learn_trunk else FIXED * 2
 
 
 PAPER = Recipe()
 RELEASE = Recipe(normalize=False, learn_upsampling=False)
-
-
-def conv(bottom, channels, recipe, first=False, **shape):
-    """A convolution to ``channels`` channels, learned; ``shape`` is kernel_size, pad and stride."""
-    if recipe.from_scratch:
-        shape["weight_filler"] = FIRST_FILLER if first else FILLER
-    return L.Convolution(bottom, num_output=channels, param=LEARNED, **shape)
-
-
-def vgg16(n, recipe, pad=100, classifier=False):
-    """VGG16 from ``n.data`` to fc7; returns its top, at stride 32.
-
-    ``pad`` is the border around the image: 100 pixels let images of any size through fc6's 7x7
-    window. ``classifier``: fc6 and fc7 as inner products, for one 224x224 image and pad 1, instead
-    of the convolutions that have the same weights (paper, section 3.1).
-    """
-    top = n.data
-    for stage, convs, channels in VGG16:
-        for number in range(1, convs + 1):
-            first = (stage, number) == (1, 1)
-            n[f"conv{stage}_{number}"] = top = conv(
-                top,
-                channels // recipe.divide,
-                recipe,
-                first,
-                kernel_size=3,
-                stride=1,
-                pad=pad if first else 1,
-            )
-            n[f"relu{stage}_{number}"] = top = L.ReLU(top, in_place=True)
-        n[f"pool{stage}"] = top = L.Pooling(top, pool=P.Pooling.MAX, kernel_size=2, stride=2)
-    for number, kernel in ((6, 7), (7, 1)):
-        channels = 4096 // recipe.divide
-        if classifier:
-            top = L.InnerProduct(top, num_output=channels, param=LEARNED)
-        else:
-            top = conv(top, channels, recipe, kernel_size=kernel, stride=1, pad=0)
-        n[f"fc{number}"] = top
-        n[f"relu{number}"] = top = L.ReLU(top, in_place=True)
-        n[f"drop{number}"] = top = L.Dropout(top, dropout_ratio=recipe.dropout, in_place=True)
-    return top
 
 
 def score(bottom, classes):
@@ -104,59 +57,117 @@ def score(bottom, classes):
     return L.Convolution(bottom, num_output=classes, kernel_size=1, pad=0, param=LEARNED)
 
 
-def upsample(bottom, classes, factor, learned=False):
-    """Bilinear upsampling by ``factor``, as a deconvolution whose kernels ``surgery.interp`` fills."""
-    return L.Deconvolution(
-        bottom,
-        convolution_param={
-            "num_output": classes,
-            "kernel_size": 2 * factor,
-            "stride": factor,
-            "bias_term": False,
-        },
-        param=[{"lr_mult": 1}] if learned else FIXED,
-    )
+def upsample(bottom, classes, factor, learned=False, kernel=None):
+    """Bilinear upsampling by ``factor``, as a deconvolution whose kernels ``surgery.interp`` fills.
+
+    ``kernel`` is its size, twice the factor unless given: trunks that pool over 3x3 have their
+    pixels' centres where one less fits.
+    """
+    shape = {"num_output": classes, "kernel_size": kernel or 2 * factor, "stride": factor, "bias_term": False}
+    return L.Deconvolution(bottom, convolution_param=shape, param=[{"lr_mult": 1}] if learned else FIXED)
 
 
-def fcn(n, recipe, classes, skips=(), trunk=vgg16):
+@dataclass(frozen=True)
+class Head:
+    """What is predicted: ``classes`` scores at each pixel, against the top ``label``.
+
+    ``suffix`` ends the names of its layers; ``loss`` is the loss's name.
+    """
+
+    classes: int
+    suffix: str = ""
+    label: str = "label"
+    loss: str = "loss"
+
+
+def fcn(n, recipe, classes, skips=(), trunk=vgg16, **more):
     """A whole FCN on ``n.data``: trunk, scores, skips, upsampling to pixels, and a loss if there is a label.
 
     ``skips`` names the pooling layers whose scores are fused in, coarsest first: none is FCN-32s,
     pool4 FCN-16s, pool4 and pool3 FCN-8s (paper, Figure 3). Before each, the scores so far
     are upsampled twofold; the new ones start at zero, so that the net starts as its parent.
+    ``more`` goes to :func:`predict`.
     """
-    n.score_fr = top = score(trunk(n, recipe), classes)
-    stride, up = 32, "upscore2"
+    predict(n, recipe, Head(classes), {"": trunk(n, recipe)}, skips, n.data, **more)
+
+
+def predict(
+    n, recipe, head, features, skips, like, stride=32, start="fr", kernel=None, offset=None, scales=None
+):
+    """The scores of ``head`` from ``features``, upsampled and cropped to the size of the top ``like``.
+
+    ``features``: suffix of a trunk → its features; the scores of several are averaged (late fusion,
+    section 5). ``start`` names those that the first scores are taken from, at ``stride``. ``kernel`` is the last
+    upsampling's; ``offset`` the last crop's, where ``coord_map`` cannot follow the trunk. ``scales``:
+    pooling layer → factor of its activations, with which all skips can be trained at once.
+    """
+    classes, suffix = head.classes, head.suffix
+    top, up = _scores(n, head, features, start), f"upscore2{suffix}"
     for pool in skips:
         n[up] = top = upsample(top, classes, 2, recipe.learn_upsampling)
-        n[f"score_{pool}"] = score(n[pool], classes)
-        n[f"score_{pool}c"] = crop(n[f"score_{pool}"], top)
-        n[f"fuse_{pool}"] = top = L.Eltwise(top, n[f"score_{pool}c"], operation=P.Eltwise.SUM)
-        stride, up = stride // 2, f"upscore_{pool}"
-    name = f"upscore{stride}" if skips else "upscore"
-    n[name] = upsample(top, classes, stride)
-    n.score = crop(n[name], n.data)
-    if "label" in n.tops:
+        if scales:
+            n[f"scale_{pool}"] = scaled = L.Scale(
+                features[""][pool], filler={"type": "constant", "value": scales[pool]}, param=FIXED
+            )
+            features = {"": features[""] | {pool: scaled}}
+        own = _scores(n, head, features, pool)
+        n[f"score_{pool}{suffix}c"] = crop(own, top)
+        n[f"fuse_{pool}{suffix}"] = top = L.Eltwise(top, n[f"score_{pool}{suffix}c"], operation=P.Eltwise.SUM)
+        stride, up = stride // 2, f"upscore_{pool}{suffix}"
+    name = f"upscore{'' if stride == 32 else stride}{suffix}"
+    n[name] = upsample(top, classes, stride, kernel=kernel)
+    cropped = crop(n[name], like) if offset is None else L.Crop(n[name], like, axis=2, offset=offset)
+    n[f"score{suffix}"] = cropped
+    if head.label in n.tops:
         loss = {"normalize": recipe.normalize, "ignore_label": 255}
-        n.loss = L.SoftmaxWithLoss(n.score, n.label, loss_param=loss)
+        n[head.loss] = L.SoftmaxWithLoss(n[f"score{suffix}"], n[head.label], loss_param=loss)
+
+
+def _scores(n, head, features, where):
+    """The scores of ``head`` from the features called ``where``: of the only trunk, or the mean over trunks."""
+    for trunk, tops in features.items():
+        n[f"score_{where}{trunk}{head.suffix}"] = score(tops[where], head.classes)
+    if len(features) == 1:
+        return n[f"score_{where}{trunk}{head.suffix}"]
+    fused = "score_fused" if where == "fr" else f"score_{where}"
+    share = [1 / len(features)] * len(features)
+    n[fused] = L.Eltwise(
+        *(n[f"score_{where}{trunk}"] for trunk in features), operation=P.Eltwise.SUM, coeff=share
+    )
+    return n[fused]
+
+
+MEAN = (104.00699, 116.66877, 122.67892)  # of ImageNet's photographs: blue, green, red
 
 
 @dataclass(frozen=True)
 class Data:
     """A data set as its nets see it: for each split the Python layer that feeds it, and its parameters.
 
-    Splits are named as their prototxts are ("train", "val"); directories are relative to a model
-    directory. ``shape`` is an image's, in the deploy net: only an example, nets take any size.
+    Splits are named as their prototxts are ("train", and "val" or "test"); directories are relative to a
+    model directory. ``inputs``: the tops that are images, with an example of a shape; nets take any
+    size. ``labels``: the other tops. ``common``: parameters of all splits.
     """
 
-    splits: dict[str, tuple[str, dict[str, Any]]]
-    shape: tuple[int, ...] = (1, 3, 500, 500)
+    splits: Mapping[str, tuple[str, dict[str, Any]]]
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {"data": (1, 3, 500, 500)})
+    labels: Sequence[str] = ("label",)
+    common: Mapping[str, Any] = field(default_factory=lambda: {"mean": MEAN, "seed": 1337})
 
     def feed(self, n, split):
-        """Name the tops ``data`` and ``label`` of ``split`` in ``n``."""
+        """Name the tops of ``split`` in ``n``."""
         layer, params = self.splits[split]
-        params = {**params, "mean": MEAN, "seed": 1337}
-        n.data, n.label = L.Python(module="layers", layer=layer, ntop=2, param_str=str(params))
+        names = [*self.inputs, *self.labels]
+        tops = L.Python(
+            module="layers", layer=layer, ntop=len(names), param_str=str({**params, **self.common})
+        )
+        for name, top in zip(names, tops, strict=True):
+            n[name] = top
+
+    def input(self, n):
+        """Inputs in the place of the images, for the deploy net."""
+        for number, (name, shape) in enumerate(self.inputs.items()):
+            n[name] = image(shape, "input" if number == 0 else f"input_{name}")
 
 
 VOC = Data(
@@ -176,12 +187,60 @@ VOC_SAMPLE = Data(
 )
 
 
+NYUD_CHANNELS = {"color": 3, "depth": 1, "hha": 3}
+
+
+def nyud(*kinds):
+    """NYUDv2's images of these kinds: ``color``, ``depth``, ``hha``. The layer knows their means.
+
+    The top is called ``data`` where there is one kind, else each is called as its kind.
+    """
+    names = ["data"] if len(kinds) == 1 else kinds
+    return Data(
+        {
+            stem: ("NYUDSegDataLayer", {"nyud_dir": "../data/nyud", "split": split})
+            for stem, split in _TRAINVAL
+        },
+        {name: (1, NYUD_CHANNELS[kind], 425, 560) for name, kind in zip(names, kinds, strict=True)},
+        common={"tops": [*kinds, "label"], "seed": 1337},
+    )
+
+
+SEMANTIC = Head(33, "_sem", "sem")
+GEOMETRIC = Head(3, "_geo", "geo", "loss_geo")
+
+
+def sift_flow(*heads):
+    """SIFT Flow with the labels of these heads: ``SEMANTIC``, ``GEOMETRIC``."""
+    labels = [head.label for head in heads]
+    where = {"siftflow_dir": "../data/sift-flow"}
+    return Data(
+        {stem: ("SIFTFlowSegDataLayer", {**where, "split": split}) for stem, split in _TRAINVAL},
+        {"data": (1, 3, 256, 256)},
+        labels,
+        {"tops": ["data", *labels], "seed": 1337},
+    )
+
+
+_TRAINVAL = (("train", "trainval"), ("test", "test"))
+CONTEXT = Data(
+    {
+        stem: (
+            "PASCALContextSegDataLayer",
+            {"voc_dir": "../data/pascal/VOC2010", "context_dir": "../data/pascal-context", "split": stem},
+        )
+        for stem in ("train", "val")
+    },
+    common={"seed": 1337},
+)
+
+
 @dataclass(frozen=True)
 class Model:
     """A model directory: what builds its net, its data, and one training prototxt for each recipe.
 
-    ``build(n, recipe)`` adds the net to the NetSpec ``n``, which has ``data`` and, but for the
-    deploy net, ``label``. ``recipes`` names training prototxts.
+    ``build(n, recipe)`` adds the net to the NetSpec ``n``, which has the data's inputs and, but for the
+    deploy net, its labels. ``recipes`` names training prototxts.
     """
 
     build: Callable[[NetSpec, Recipe], None]
@@ -210,7 +269,7 @@ class Model:
         if split:
             self.data.feed(n, split)
         else:
-            n.data = image(self.data.shape)
+            self.data.input(n)
         self.build(n, recipe)
         return n.to_proto()
 
@@ -235,9 +294,9 @@ def read_prototxt(path, message):
         raise DataError(f"{path} is not a valid prototxt: {error}") from None
 
 
-def image(shape):
-    """An input blob of ``shape``."""
-    return L.Input(name="input", shape={"dim": list(shape)})
+def image(shape, name="input"):
+    """An input blob of ``shape``, by a layer called ``name``."""
+    return L.Input(name=name, shape={"dim": list(shape)})
 
 
 def write_prototxts(net_py, prototxts):
