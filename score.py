@@ -170,6 +170,15 @@ def log_loss(scores: np.ndarray, truth: np.ndarray) -> tuple[float, int]:
         return float((log_sum - own)[valid].sum(dtype=np.float64)), int(np.count_nonzero(valid))
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a net predicts and with what it is compared: the names of the blobs of scores, truth and loss."""
+
+    layer: str = "score"
+    gt: str = "label"
+    loss: str = "loss"
+
+
 def score_net(
     net,
     save_dir: str | os.PathLike | None,
@@ -177,14 +186,20 @@ def score_net(
     layer: str = "score",
     gt: str = "label",
 ) -> Scores:
-    """Run ``net`` over a set and compare its predictions with the truth.
+    """:func:`score_heads` for one head, whose loss is called as ``layer`` is, with "loss" for "score"."""
+    return score_heads(net, save_dir, dataset, [Head(layer, gt, layer.replace("score", "loss"))])[0]
+
+
+def score_heads(
+    net, save_dir: str | os.PathLike | None, dataset: Sequence[str] | int, heads: Sequence[Head]
+) -> list[Scores]:
+    """Run ``net`` over a set and compare the predictions of each of ``heads`` with the truth.
 
     ``dataset`` is the ids of the items in the order in which the net's data layer gives them, or the
     number of forward passes. Every item of a batch counts; of the last batch, as many as there
-    are ids left. ``layer`` names the blob of scores, N x C x H x W (its argmax is the prediction),
-    ``gt`` that of the truth, N x 1 x H x W. The loss blob is the one called as ``layer`` is, with
-    "loss" for "score", if there is one. With ``save_dir``, predictions are written there as palette PNG, named by id
-    (or 000000, 000001, ... where only a count is given).
+    are ids left. Scores are N x C x H x W (their argmax is the prediction), the truth N x 1 x H x W; the
+    loss blob may be missing. With ``save_dir``, predictions are written there as palette PNG, named by id (or
+    000000, 000001, ... where only a count is given); of several heads, into a folder each, called as its scores.
 
     Raises ValueError for an empty set or blobs that do not fit or are not there.
     """
@@ -192,37 +207,63 @@ def score_net(
     ids = None if forwards is not None else list(dataset)
     if not (forwards if ids is None else ids):
         raise ValueError("there is nothing to score: the data set is empty")
-    missing = [name for name in (layer, gt) if name not in net.blobs]
+    missing = [name for head in heads for name in (head.layer, head.gt) if name not in net.blobs]
     if missing:
         raise ValueError(f"the net has no blob {missing[0]!r}; it has {', '.join(net.blobs)}")
-    loss_blob = net.blobs.get(layer.replace("score", "loss"))
-    hist, losses, nll, pixels, items = 0, [], 0.0, 0, 0
+    tallies = [_Tally(net, head) for head in heads]
+    items = passes = 0
     with tqdm(total=forwards or len(ids), desc="scoring", unit="image", leave=False, disable=None) as bar:
-        while items < len(ids) if ids is not None else len(losses) < forwards:
+        while items < len(ids) if ids is not None else passes < forwards:
             net.forward()
-            losses.append(float(loss_blob.data.flat[0]) if loss_blob is not None else math.nan)
-            scores, labels = net.blobs[layer].data, net.blobs[gt].data
-            if labels.size * scores.shape[1] != scores.size:
-                raise ValueError(
-                    f"blob {gt!r} is {labels.shape}, blob {layer!r} {scores.shape}: sizes differ"
+            passes += 1
+            batch = len(net.blobs[heads[0].layer].data)
+            names = [f"{items + i:06d}" for i in range(batch)] if ids is None else ids[items : items + batch]
+            for tally in tallies:
+                predictions = tally.add(len(names))
+                folder = save_dir and (
+                    save_dir if len(heads) == 1 else os.path.join(save_dir, tally.head.layer)
                 )
-            left = len(scores) if ids is None else min(len(scores), len(ids) - items)
-            for score, label in zip(scores[:left], labels.reshape(-1, *scores.shape[2:]), strict=False):
-                prediction = score.argmax(0)
-                hist = hist + fast_hist(label, prediction, len(score))
-                loss, valid = log_loss(score, label)
-                nll, pixels = nll + loss, pixels + valid
-                if save_dir:
-                    name = ids[items] if ids is not None else f"{items:06d}"
-                    palette = vis.make_palette(len(score))
-                    vis.save_indexed(os.path.join(save_dir, f"{name}.png"), prediction, palette)
-                items += 1
-            bar.update(left if ids is not None else 1)
-    return Scores(
-        hist,
-        loss=float(np.mean(losses)) if loss_blob is not None else None,
-        loss_per_pixel=nll / pixels if pixels else None,
-    )
+                for name, (prediction, classes) in zip(names, predictions, strict=True) if folder else ():
+                    path = os.path.join(folder, f"{name}.png")
+                    vis.save_indexed(path, prediction, vis.make_palette(classes))
+            items += len(names)
+            bar.update(len(names) if ids is not None else 1)
+    return [tally.scores() for tally in tallies]
+
+
+class _Tally:
+    """The confusion matrix and losses of one head, forward by forward."""
+
+    def __init__(self, net, head: Head):
+        self.net, self.head = net, head
+        self.loss_blob = net.blobs.get(head.loss)
+        self.hist, self.losses, self.nll, self.pixels = 0, [], 0.0, 0
+
+    def add(self, count: int) -> list[tuple[np.ndarray, int]]:
+        """Enter the first ``count`` items of the batch; returns their predictions and numbers of classes."""
+        if self.loss_blob is not None:
+            self.losses.append(float(self.loss_blob.data.flat[0]))
+        layer, gt = self.head.layer, self.head.gt
+        scores, labels = self.net.blobs[layer].data, self.net.blobs[gt].data
+        if labels.size * scores.shape[1] != scores.size:
+            raise ValueError(f"blob {gt!r} is {labels.shape}, blob {layer!r} {scores.shape}: sizes differ")
+        predictions = []
+        truths = labels.reshape(-1, *scores.shape[2:])
+        for score, label in zip(scores[:count], truths[:count], strict=True):
+            prediction = score.argmax(0)
+            self.hist = self.hist + fast_hist(label, prediction, len(score))
+            loss, valid = log_loss(score, label)
+            self.nll, self.pixels = self.nll + loss, self.pixels + valid
+            predictions.append((prediction, len(score)))
+        return predictions
+
+    def scores(self) -> Scores:
+        """What it came to."""
+        return Scores(
+            self.hist,
+            loss=float(np.mean(self.losses)) if self.losses else None,
+            loss_per_pixel=self.nll / self.pixels if self.pixels else None,
+        )
 
 
 def compute_hist(
@@ -238,6 +279,19 @@ def seg_tests(solver, save_format, dataset, layer="score", gt="label", names: Se
 
     Data layers of the test net start at their first item, so that ``dataset``'s ids fit.
     """
+    return do_seg_tests(_test_net(solver), solver.iter, save_format, dataset, layer, gt, names)
+
+
+def seg_tests_of(solver, save_format, dataset, heads: Sequence[Head], names=None) -> list[Scores]:
+    """:func:`seg_tests` for each of ``heads`` in one pass; ``names`` are those of each head's classes."""
+    save_dir = save_format.format(solver.iter) if save_format else None
+    results = score_heads(_test_net(solver), save_dir, dataset, heads)
+    for head, scores, classes in zip(heads, results, names or [()] * len(heads), strict=True):
+        _tell(scores, solver.iter, classes, head.layer if len(heads) > 1 else "")
+    return results
+
+
+def _test_net(solver):
     if not len(solver.test_nets):
         raise ValueError("the solver has no test net: name one (test_net) in solver.prototxt")
     net = solver.test_nets[0]
@@ -245,7 +299,7 @@ def seg_tests(solver, save_format, dataset, layer="score", gt="label", names: Se
     for data_layer in net.layers:
         if hasattr(data_layer, "skip_to"):
             data_layer.skip_to(0)
-    return do_seg_tests(net, solver.iter, save_format, dataset, layer, gt, names)
+    return net
 
 
 def do_seg_tests(
@@ -258,14 +312,23 @@ def do_seg_tests(
     :func:`score_net`. Signs of collapse are printed too.
     """
     scores = score_net(net, save_format.format(iter) if save_format else None, dataset, layer, gt)
-    scores.iteration = iter
+    _tell(scores, iter, names)
+    return scores
+
+
+def _tell(scores: Scores, iteration: int, names: Sequence[str], head: str = "") -> None:
+    """Print what scoring gave at ``iteration``, of ``head`` where there are several."""
+    scores.iteration = iteration
     results = scores.metrics()
     results |= {"loss": scores.loss, "loss per pixel": scores.loss_per_pixel}
+    of = f"{head} " if head else ""
     for name, value in results.items():
         if value is not None:
-            print(f">>> {datetime.now():%Y-%m-%d %H:%M:%S} Iteration {iter} {name} {value:.6g}", flush=True)
+            print(
+                f">>> {datetime.now():%Y-%m-%d %H:%M:%S} Iteration {iteration} {of}{name} {value:.6g}",
+                flush=True,
+            )
     if names:
         print(class_table(scores.hist, names), flush=True)
     for sentence in scores.fingerprints():
-        print(f">>> Iteration {iter} warning: {sentence}", flush=True)
-    return scores
+        print(f">>> Iteration {iteration} {of}warning: {sentence}", flush=True)

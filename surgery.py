@@ -130,6 +130,16 @@ def load_parent(net, weights_path):
     return report
 
 
+def holds(weights_path, net, layer):
+    """Whether the weight file has ``layer`` in the shapes that it has in ``net``.
+
+    Raises as :func:`load_parent`.
+    """
+    shapes = _shapes_in_file(weights_path).get(layer, ())
+    own = [tuple(blob.shape) for blob in net.params[layer]]
+    return [_squeezed(shape) for shape in shapes] == [_squeezed(shape) for shape in own]
+
+
 def _missing(net, found):
     found = set(found)
     labels = [f"{name}[{i}]" for name, blobs in net.params.items() for i in range(len(blobs))]
@@ -189,8 +199,8 @@ def interp(net, layers):
     """Fill the deconvolutions named in ``layers`` with bilinear upsampling, each channel by itself.
 
     An ungrouped C x C kernel gets it on the diagonal and zero elsewhere; a kernel of one output per
-    group (C x 1) in every plane. Raises SurgeryError, before anything is changed, for a layer that the net
-    lacks, or a kernel that is not square or joins unequal numbers of channels.
+    group (C x 1) in every plane. Returns a :class:`Report`. Raises SurgeryError, before anything is changed,
+    for a layer that the net lacks, or a kernel that is not square or joins unequal numbers of channels.
     """
     for name in layers:
         if name not in net.params:
@@ -206,6 +216,7 @@ def interp(net, layers):
     for name in layers:
         data = net.params[name][0].data
         data[...] = _bilinear(data.shape)
+    return Report(copied=dict.fromkeys((f"{name}[0]" for name in layers), "bilinear"), zero=zero_layers(net))
 
 
 def _bilinear(shape):
@@ -241,6 +252,68 @@ def expand_score(new_net, new_layer, net, layer):
     for i, (new, old) in enumerate(pairs):
         new[: len(old)] = old
         report.copied[f"{new_layer}[{i}]"] = f"{old.shape} -> {new.shape}"
+    report.zero = zero_layers(new_net)
+    return report
+
+
+def widen(new_net, new_layer, net, layer, how="average"):
+    """Let a convolution see more channels (RGB-D, section 5): the old ones' weights come first.
+
+    The others get, by ``how``: ``average``, the mean over the old channels; ``replicate``, the old
+    channels' again from the first on; ``inflate``, the same, and all channels are scaled down so that
+    channels which are alike give the response of before. Biases are copied. Returns a :class:`Report`. Raises
+    SurgeryError, before anything is changed, for layers that differ in more than input channels.
+    """
+    old, new = (n.params[name] for n, name in ((net, layer), (new_net, new_layer)))
+    source, target = old[0].data, new[0].data
+    given, wanted = source.shape[1], target.shape[1]
+    if source[:, :1].shape != target[:, :1].shape or wanted < given:
+        raise SurgeryError(
+            f"cannot widen {layer} of shape {source.shape} into {new_layer} of shape {target.shape}: "
+            "the new layer may have more input channels, and must be the same in all else"
+        )
+    ways = {
+        "average": lambda: np.repeat(source.mean(1, keepdims=True), wanted - given, 1),
+        "replicate": lambda: source[:, np.arange(given, wanted) % given],
+        "inflate": lambda: source[:, np.arange(given, wanted) % given],
+    }
+    if how not in ways:
+        raise SurgeryError(f"cannot widen {layer} by {how!r}: it is one of {', '.join(ways)}")
+    weights = np.concatenate([source, ways[how]()], 1)
+    target[...] = weights * (given / wanted) if how == "inflate" else weights
+    return _filled(new_net, new_layer, new, old, f"{source.shape} -> {target.shape}, {how}")
+
+
+def rarefy(new_net, new_layer, net, layer, factor):
+    """Filter rarefaction (section 3.2): the filters of ``layer`` with zeros between their values.
+
+    f'_ij = f_(i/s)(j/s) where the ``factor`` s divides both i and j, else 0. On an input that is ``factor`` times as
+    dense, the new layer gives what the old one gave, ``factor`` times as dense. The new kernel may be larger than
+    s (k - 1) + 1; what is left over stays 0. Returns a :class:`Report`. Raises SurgeryError, before
+    anything is changed, for a kernel that is too small or layers that differ otherwise.
+    """
+    old, new = (n.params[name] for n, name in ((net, layer), (new_net, new_layer)))
+    source, target = old[0].data, new[0].data
+    least = [factor * (size - 1) + 1 for size in source.shape[2:]]
+    if source.shape[:2] != target.shape[:2] or any(
+        size < needed for size, needed in zip(target.shape[2:], least, strict=True)
+    ):
+        raise SurgeryError(
+            f"cannot rarefy {layer} of shape {source.shape} by {factor} into {new_layer} of shape {target.shape}: "
+            f"the kernel must be at least {' x '.join(map(str, least))}, and the channels the same"
+        )
+    target[...] = 0
+    target[:, :, : least[0] : factor, : least[1] : factor] = source
+    return _filled(new_net, new_layer, new, old, f"{source.shape} -> {target.shape}, rarefied by {factor}")
+
+
+def _filled(new_net, layer, new, old, note):
+    """The report on ``layer`` whose weights were just filled; copies its bias."""
+    report = Report()
+    report.coerced[f"{layer}[0]"] = note
+    for i in range(1, len(new)):
+        new[i].data[...] = old[i].data
+        report.copied[f"{layer}[{i}]"] = ""
     report.zero = zero_layers(new_net)
     return report
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,20 @@ from files import DataError
 @dataclass
 class Parent:
     """The net whose weights a net starts from: its name, file patterns in order of preference
-    (relative to the model directory), and how to obtain such a file."""
+    (relative to the model directory), and how to obtain such a file.
+
+    Weights go to the layers of the same names. Where they do not, ``prototxt`` is the parent's deploy net,
+    ``suffix`` what its layers' names get here (late fusion), and ``change(net, parent_net)`` fills the
+    layer ``changed``, by functions of ``surgery``, and returns their report.
+    """
 
     name: str
     files: tuple[str, ...]
     how: str
+    prototxt: str = ""
+    suffix: str = ""
+    changed: str = ""
+    change: Callable[[caffe.Net, caffe.Net], surgery.Report] | None = None
 
     def find(self) -> Path:
         """The first pattern's newest file (highest iteration); DataError when no pattern matches."""
@@ -57,6 +67,36 @@ class Parent:
             f"  To get them: {self.how}\n"
             "  If you have them elsewhere: python solve.py --weights FILE.caffemodel"
         )
+
+    def load(self, net: caffe.Net, path: Path) -> str:
+        """Give ``net`` the weights in the file ``path``; returns what was done, to print."""
+        if not self.prototxt or (self.changed and surgery.holds(path, net, self.changed)):
+            return str(surgery.load_parent(net, str(path)))  # as it is, or the net's own earlier weights
+        source = caffe.Net(self.prototxt, caffe.TEST)
+        surgery.load_parent(source, str(path))
+        reports = [surgery.transplant(net, source, self.suffix)]
+        if self.change:
+            reports.append(self.change(net, source))
+        return "\n".join(map(str, reports))
+
+
+def classifier(name: str, **more) -> Parent:
+    """An ImageNet classifier made convolutional, ``vgg16`` for one; ``more``: fields of Parent."""
+    if more:
+        more["prototxt"] = f"../ilsvrc-nets/{name}-fcn.prototxt"
+    how = f"cd ilsvrc-nets && python convert.py {name}, which says where the published file is"
+    return Parent(f"{name}-fcn", (f"../ilsvrc-nets/{name}-fcn.caffemodel",), how, **more)
+
+
+def stage(directory: str, released: str = "", **more) -> Parent:
+    """The net of another model directory, trained here or as released; ``more``: fields of Parent."""
+    if more:
+        more["prototxt"] = f"../{directory}/deploy.prototxt"
+    files, how = [f"../{directory}/snapshot/train_iter_*.caffemodel"], f"cd {directory} && python solve.py"
+    if released:
+        files.append(f"../{directory}/{released}.caffemodel")
+        how += f", or put the authors' {released}.caffemodel there"
+    return Parent(directory, tuple(files), how, **more)
 
 
 def iteration_of(path: Path) -> int:
@@ -74,11 +114,11 @@ def one_message():
         sys.exit(f"error: {error}")
 
 
-def main(file: str, parent: Parent | None = None, rounds: int = 25) -> None:
+def main(file: str, *parents: Parent, rounds: int = 25) -> None:
     """Train the net of the directory that holds ``file`` (a ``solve.py``).
 
-    It trains for the solver's ``max_iter`` and is scored ``rounds`` times on the way; ``parent`` is
-    where its weights come from (None: from its fillers). The command line may override all of
+    It trains for the solver's ``max_iter`` and is scored ``rounds`` times on the way; ``parents`` are
+    where its weights come from (none: from its fillers). The command line may override all of
     it; see ``--help``.
     """
     directory = Path(file).resolve().parent
@@ -90,7 +130,7 @@ def main(file: str, parent: Parent | None = None, rounds: int = 25) -> None:
     args.solver = args.solver or "solver.prototxt"
     os.chdir(directory)
     with one_message():
-        Run(args, parent, rounds).train(args.iterations)
+        Run(args, parents, rounds).train(args.iterations)
 
 
 def _located(path: str, directory: Path) -> str:
@@ -137,12 +177,12 @@ def choose_device(gpu: int | None, cpu: bool) -> str:
 class Run:
     """One training run: a solver, ready to train, in the model's directory."""
 
-    def __init__(self, args, parent: Parent | None, rounds: int):
+    def __init__(self, args, parents: Sequence[Parent], rounds: int):
         proto = nets.read_prototxt(args.solver, caffe_pb2.SolverParameter())
         train, test = _net_files(proto, args.solver)
         self.train_param = nets.read_prototxt(train, caffe_pb2.NetParameter())
         self.test_param = nets.read_prototxt(test, caffe_pb2.NetParameter())
-        weights = self._preflight(args, parent)
+        weights = self._preflight(args, parents)
         self.prefix = proto.snapshot_prefix
         Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
         print(f"{Path.cwd().name}: {args.solver} on {choose_device(args.gpu, args.cpu)}", flush=True)
@@ -154,28 +194,37 @@ class Run:
             self.solver.restore(args.snapshot)
             feed.resume(self.solver.iter * proto.iter_size)
             print(f"resumed at iteration {self.solver.iter} from {args.snapshot}")
-        elif weights:
-            print(f"weights from {weights}")
-            print(surgery.load_parent(net, str(weights)))
+        for parent, path in weights:
+            print(f"weights from {path}")
+            print(parent.load(net, path))
         self._fill_upsampling()
         surgery.check_ready(net, self.train_param)
         self.meter = LossMeter(net, self.train_param)
         self.validation = _source_ids(self.test_param)
-        self.names = feed.class_names(_data_layer(self.test_param)[0].dataset)
+        self.heads = [
+            score.Head(layer.bottom[0], layer.bottom[1], layer.top[0])
+            for layer in self.test_param.layer
+            if layer.type == "SoftmaxWithLoss"
+        ]
+        self.dataset = _data_layer(self.test_param)[0].dataset
         self.stopped = False
 
-    def _preflight(self, args, parent: Parent | None):
-        """The weights to start from, after a look at everything the run needs; all that is missing
-        is told at once."""
-        problems, weights = [], args.weights
+    def _preflight(self, args, parents: Sequence[Parent]) -> list[tuple[Parent, Path]]:
+        """Whose weights to start from, in which files, after a look at everything the run needs; all
+        that is missing is told at once."""
+        problems, weights = [], []
         for what in (args.weights, args.snapshot):
             if what and not Path(what).is_file():
                 problems.append(f"no such file: {what}")
-        if parent and not (args.weights or args.snapshot):
-            try:
-                weights = parent.find()
-            except DataError as error:
-                problems.append(str(error))
+        if args.weights:
+            parent = parents[0] if len(parents) == 1 else Parent(args.weights, (), "")
+            weights = [(parent, Path(args.weights))]
+        elif not args.snapshot:
+            for parent in parents:
+                try:
+                    weights.append((parent, parent.find()))
+                except DataError as error:
+                    problems.append(str(error))
         for param in (self.train_param, self.test_param):
             try:
                 _source_ids(param)
@@ -247,8 +296,9 @@ class Run:
         self.stopped = True
 
     def score(self, by_class: bool = False):
-        """Score the net on its validation split; prints the paper's four metrics."""
-        return score.seg_tests(self.solver, False, self.validation, names=self.names if by_class else ())
+        """Score every head of the net on its validation split; prints the paper's four metrics."""
+        names = [feed.class_names(self.dataset, head.gt) if by_class else () for head in self.heads]
+        return score.seg_tests_of(self.solver, False, self.validation, self.heads, names)
 
 
 class LossMeter:

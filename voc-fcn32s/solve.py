@@ -2,8 +2,5 @@
 
 import training
 
-FILES = ("../ilsvrc-nets/vgg16-fcn.caffemodel",)
-HOW = "cd ilsvrc-nets && python convert.py, which makes it of VGG's published file and says where that is"
-
 if __name__ == "__main__":
-    training.main(__file__, training.Parent("vgg16-fcn", FILES, HOW), rounds=25)
+    training.main(__file__, training.classifier("vgg16"), rounds=25)
