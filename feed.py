@@ -1,131 +1,158 @@
-"""What all data layers share: parameters, the order of images, loading ahead, resuming."""
+"""What all data layers share: finding and reading an item's files, augmentation, resuming."""
 
 from __future__ import annotations
 
-import ast
-import difflib
 import json
 import os
 import random
 import weakref
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import caffe
 import numpy as np
 
+from ahead import Ahead, Order
 from files import DataError, read_lines
-from images import check_label, load_image
+from images import IGNORE, check_label, load_image, shifted
+from param_str import SEED, Key, ParamLayer, are_numbers, flag, integer, text
 
 ROOT = Path(__file__).resolve().parent
-live: weakref.WeakSet[SegDataLayer] = weakref.WeakSet()  # every data layer of a living net
+live: weakref.WeakSet[SeededLayer] = weakref.WeakSet()  # every such layer of a living net
 
 
-def class_names(dataset: str) -> list[str]:
-    """The names of a data set's classes in order of index, from ``data/<dataset>/classes.txt``."""
-    return read_lines(ROOT / "data" / dataset / "classes.txt", "class list")
+def class_names(dataset: str, head: str = "label") -> list[str]:
+    """The names of a data set's classes in order of index.
+
+    ``head`` is the top of labels that they are of, where a data set has several. Read from
+    ``data/<dataset>/classes-<head>.txt`` if it is there, else from ``classes.txt``.
+    """
+    folder = ROOT / "data" / dataset
+    own = folder / f"classes-{head}.txt"
+    return read_lines(own if own.is_file() else folder / "classes.txt", "class list")
 
 
 def resume(consumed: int) -> None:
     """Put every living data layer of a training net where it is after ``consumed`` items.
 
     For solver states of the original engine, which do not hold the position; a layer that was
-    already put elsewhere by :meth:`SegDataLayer.set_state` stays there.
+    already put elsewhere by :meth:`SeededLayer.set_state` stays there.
     """
     for layer in live:
         if layer.phase == caffe.TRAIN and layer.position == 0:
             layer.skip_to(consumed)
 
 
-class Order:
-    """Which item comes k-th: ``order[k]``, a pure function of (size, seed, k).
+class SeededLayer(ParamLayer):
+    """A layer whose k-th forward (from 0) depends on a seed and k alone, so that it can be resumed.
 
-    With a seed, items are drawn with replacement (floor of a uniform draw times the size, from a
-    generator of its own: the release's order under Python 2). Without, they come in file order,
-    round and round.
+    ``position`` counts the forwards, ``seed`` is an integer, or None where nothing is random.
     """
 
-    def __init__(self, size: int, seed: int | None = None):
-        self.size, self.seed = size, seed
-        self._restart()
+    def start(self, position: int, seed: int | None) -> None:
+        """Be at ``position``, with ``seed``."""
+        self.position, self.seed = position, seed
+        live.add(self)
 
-    def _restart(self) -> None:
-        self._random, self._drawn, self._last = random.Random(self.seed), 0, 0
+    def given_seed(self) -> int:
+        """The parameter ``seed``; for None, one drawn now."""
+        seed = self.params["seed"]
+        return random.SystemRandom().randrange(2**32) if seed is None else seed
 
-    def __getitem__(self, k: int) -> int:
-        if self.seed is None:
-            return k % self.size
-        if k < self._drawn - 1:
-            self._restart()
-        while self._drawn <= k:
-            self._last = int(self._random.random() * self.size)
-            self._drawn += 1
-        return self._last
+    def draws(self, k: int) -> random.Random:
+        """The generator of the ``k``-th forward's random numbers."""
+        return random.Random(f"{self.seed} {k}")
 
+    def get_state(self) -> str:
+        """Where the layer is, as JSON: forwards so far, and the seed."""
+        return json.dumps({"position": self.position, "seed": self.seed})
 
-class Ahead:
-    """The results of ``load(order[k])`` for k = 0, 1, ..., made ahead of time by one worker thread.
+    def set_state(self, state: str) -> None:
+        """Go on from where :meth:`get_state` was called."""
+        try:
+            position, seed = (json.loads(state)[key] for key in ("position", "seed"))
+            if type(position) is not int or position < 0 or type(seed) not in (int, type(None)):
+                raise ValueError("position must be a count, seed an integer or null")
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.who()}: {state!r} is no state of a data layer ({error})") from None
+        self.start(position, seed)
 
-    Neither the order nor the results depend on the thread; what ``load`` raises is raised by
-    :meth:`get`.
-    """
-
-    def __init__(self, load: Callable[[int], Any], order: Order, depth: int = 3):
-        self._load, self._order, self._depth = load, order, depth
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="data")
-        self._loading: dict[int, Future] = {}
-
-    def get(self, k: int) -> Any:
-        """The k-th result; starts on the next ``depth``, and forgets all others."""
-        wanted = range(k, k + self._depth + 1)
-        for gone in [i for i in self._loading if i not in wanted]:
-            self._loading.pop(gone).cancel()
-        for i in wanted:
-            if i not in self._loading:
-                self._loading[i] = self._pool.submit(self._load, self._order[i])
-        return self._loading[k].result()
+    def skip_to(self, position: int) -> None:
+        """Make the forward that comes ``position``-th (from 0) the next one."""
+        self.position = position
 
 
-class SegDataLayer(caffe.Layer):
-    """Base of the data layers: parameters, order of images, loading ahead, resuming.
+def bgr(*default: float) -> Key:
+    """A key for a photograph's mean; required unless there is a ``default``."""
+    more = {"default": default} if default else {}
+    must = "three numbers, B, G, R, such as (104.00699, 116.66877, 122.67892)"
+    return Key(must, lambda value: are_numbers(value, 3), **more)
+
+
+class SegDataLayer(SeededLayer):
+    """Base of the data layers: files of an item, order of images, loading ahead, augmentation, resuming.
 
     ``param_str`` is a Python dictionary. Common keys: ``split`` (name of the list of image ids),
     ``mean`` (B, G, R, subtracted), ``randomize`` (draw with replacement; default: true, but only
     a split with "train" in its name is ever drawn, others come in file order), ``seed``
     (default 1337; None draws one), ``classes`` (number of classes; a label is checked against it
-    at first sight). A data set adds the key of its directory. A leading ``../data`` in it is
+    at first sight). A data set adds the keys of its directories. A leading ``../data`` in them is
     replaced by the environment variable FCN_DATA if that is set.
 
-    Tops: ``data``, 1 x 3 x H x W float, BGR minus mean, and ``label``, 1 x 1 x H x W class
-    indices, 255 for void. Each forward consumes one item; ``reshape`` loads it and sizes the tops.
+    Drawn items can be augmented (section 4.3), all tops of one alike: ``mirror`` (default False)
+    flips every other one left to right; ``jitter`` (default 0; the paper's is 32) moves each by up to so many
+    pixels in both directions, and fills in with the mean, and with void labels.
 
-    A data set's class defines ``dataset``, ``directory``, and the methods :meth:`split_file`,
-    :meth:`load` and :meth:`get_it`.
+    Tops: images, 1 x C x H x W float, minus mean, and labels, 1 x 1 x H x W class indices, 255 for
+    void. Each forward consumes one item; ``reshape`` loads it and sizes the tops.
+
+    A data set's class defines ``dataset``, ``directories``, ``keys``, perhaps ``tops`` and ``labels``, and the
+    methods :meth:`split_file`, :meth:`path`, :meth:`read` and :meth:`get_it`. A key ``tops`` chooses among tops.
     """
 
     dataset = ""  # the folder under data/ that tells about it, with classes.txt
-    directory = ""  # which key of param_str holds its directory
-    tops = ("data", "label")
-    defaults: dict[str, Any] = {"randomize": True, "seed": 1337, "classes": 21}
-    required: tuple[str, ...] = ("split", "mean")
+    directories: tuple[str, ...] = ()  # which keys of param_str hold its directories
+    tops: tuple[str, ...] = ("data", "label")
+    labels = {"label": "classes"}  # the tops that are labels, and the key of their number of classes
+    keys = {
+        "split": text(),
+        "mean": bgr(),
+        "randomize": flag(True),
+        "seed": SEED,
+        "classes": integer(1, 255, 21),
+        "mirror": flag(False),
+        "jitter": integer(0, None, 0),
+    }
+
+    # what a data set defines
 
     def split_file(self) -> Path:
         """The path of the list of ids of ``self.params["split"]``."""
         raise NotImplementedError
 
-    def load(self, name: str) -> tuple[np.ndarray, ...]:
-        """The item called ``name``: for each top an array of C x H x W."""
+    def path(self, top: str, name: str) -> Path:
+        """The file of the item called ``name`` for ``top``."""
         raise NotImplementedError
 
-    @classmethod
-    def outside(cls, param_str: str) -> SegDataLayer:
-        """Such a layer without a net: its ``params`` are read and checked, its data set is not looked for."""
-        layer = cls.__new__(cls)  # the constructor is for nets
-        layer.param_str = param_str
-        layer.params = layer.read_params()
-        return layer
+    def read(self, top: str, path: Path) -> np.ndarray:
+        """What that file gives: C x H x W float32, or, of a label, H x W indices."""
+        raise NotImplementedError
+
+    def get_it(self) -> str:
+        """What to do for the data set to be there: commands, archives, where to unpack them."""
+        raise NotImplementedError
+
+    def get_split(self) -> str:
+        """What to do when the data set is there but not the split."""
+        others = sorted(path.stem for path in self.split_file().parent.glob("*.txt"))
+        others = [name for name in others if not name.startswith("classes")]
+        return f"There are the splits: {', '.join(others)}" if others else self.get_it()
+
+    def list_files(self) -> list[Path]:
+        """The lists that the split is made of, one after the other."""
+        return [self.split_file()]
+
+    # outside a net
 
     @classmethod
     def source_ids(cls, param_str: str) -> list[str]:
@@ -135,38 +162,35 @@ class SegDataLayer(caffe.Layer):
         return layer.ids
 
     def open(self) -> None:
-        """Read ``param_str`` and the split: sets ``params``, ``root`` (the directory) and ``ids``."""
+        """Read ``param_str`` and the split: sets ``params``, ``roots`` (the directories) and ``ids``."""
         self.params = self.read_params()
-        self.root = Path(os.path.abspath(self._locate(self.params[self.directory])))
-        if not self.root.is_dir():
-            raise DataError(f"{self._who()}: data set directory {self.root} does not exist. {self.get_it()}")
-        self.ids = read_lines(self.split_file(), f"{self._who()}: split file", self.get_split())
-
-    def get_it(self) -> str:
-        """What to do for the data set to be there: commands, archives, where to unpack them."""
-        raise NotImplementedError
-
-    def get_split(self) -> str:
-        """What to do when the data set is there but not the split."""
-        others = sorted(path.stem for path in self.split_file().parent.glob("*.txt"))
-        return f"There are the splits: {', '.join(others)}" if others else self.get_it()
+        self.chosen = tuple(self.params.get("tops", self.tops))
+        self.roots = [Path(os.path.abspath(_locate(self.params[key]))) for key in self.directories]
+        for root in self.roots:
+            if not root.is_dir():
+                raise DataError(f"{self.who()}: data set directory {root} does not exist. {self.get_it()}")
+        self.ids = []
+        for path in self.list_files():
+            self.ids += read_lines(path, f"{self.who()}: split file", self.get_split())
 
     # the four methods that Caffe calls
 
     def setup(self, bottom, top):
         self.open()
-        if len(top) != len(self.tops) or len(bottom):
+        if len(top) != len(self.chosen) or len(bottom):
             raise DataError(
-                f"{self._who()} has {len(bottom)} bottoms and {len(top)} tops; it takes no bottom, and the "
-                f"tops {', '.join(self.tops)}"
+                f"{self.who()} has {len(bottom)} bottoms and {len(top)} tops; it takes no bottom, and the "
+                f"tops {', '.join(self.chosen)}"
             )
-        seed = None
-        if "train" in self.params["split"] and self.params["randomize"]:
-            seed = self.params["seed"]
-            seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-        self._seen: set[str] = set()
-        self._start(0, seed)
-        live.add(self)
+        training = "train" in self.params["split"]
+        augmented = [key for key in ("mirror", "jitter") if self.params[key]]
+        if training and augmented and not self.params["randomize"]:
+            raise DataError(
+                f"{self.who()}: param_str: {' and '.join(augmented)} would change nothing where randomize is "
+                "False, for only drawn images are augmented: leave one or the other out"
+            )
+        self._seen: set[tuple[str, Path]] = set()
+        self.start(0, self.given_seed() if training and self.params["randomize"] else None)
 
     def reshape(self, bottom, top):
         for i, values in enumerate(self._ahead.get(self.position)):  # the original's top does not iterate
@@ -180,113 +204,68 @@ class SegDataLayer(caffe.Layer):
     def backward(self, top, propagate_down, bottom):
         pass  # data has no gradient
 
-    # resuming
+    # loading
 
-    def get_state(self) -> str:
-        """Where the layer is, as JSON: items consumed so far, and the seed of its order."""
-        return json.dumps({"position": self.position, "seed": self._order.seed})
+    def start(self, position: int, seed: int | None) -> None:
+        """Be at ``position`` of the order that ``seed`` gives."""
+        super().start(position, seed)
+        self._ahead = Ahead(self._load_item, Order(len(self.ids), seed))
 
-    def set_state(self, state: str) -> None:
-        """Go on from where :meth:`get_state` was called."""
-        try:
-            position, seed = (json.loads(state)[key] for key in ("position", "seed"))
-            if type(position) is not int or position < 0 or type(seed) not in (int, type(None)):
-                raise ValueError("position must be a count, seed an integer or null")
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self._who()}: {state!r} is no state of a data layer ({error})") from None
-        self._start(position, seed)
+    def _load_item(self, k: int, index: int) -> list[np.ndarray]:
+        loaded = self.load(self.ids[index])
+        if self.seed is None or not (self.params["mirror"] or self.params["jitter"]):
+            return loaded
+        draws, reach = self.draws(k), self.params["jitter"]
+        flip = draws.random() < 0.5 and self.params["mirror"]
+        down, right = (int(draws.random() * (2 * reach + 1)) - reach for _ in range(2))
+        return [
+            shifted(values[:, :, ::-1] if flip else values, down, right, IGNORE if top in self.labels else 0)
+            for top, values in zip(self.chosen, loaded, strict=True)
+        ]
 
-    def skip_to(self, position: int) -> None:
-        """Make the item that comes ``position``-th (from 0) the next one."""
-        self.position = position
+    def load(self, name: str) -> list[np.ndarray]:
+        """The item called ``name``: for each top C x H x W, a label 1 x H x W uint8, all of one H x W.
 
-    def _start(self, position: int, seed: int | None) -> None:
-        self.position, self._order = position, Order(len(self.ids), seed)
-        self._ahead = Ahead(self._load_item, self._order)
-
-    def _load_item(self, index: int) -> tuple[np.ndarray, ...]:
-        return self.load(self.ids[index])
-
-    # what the data sets share
+        A label's values are checked at first sight.
+        """
+        loaded = []
+        for top in self.chosen:
+            what, path = _ROLES.get(top, top), self.path(top, name)
+            if not path.exists():
+                lists = " or ".join(map(str, self.list_files()))
+                raise DataError(f"{what} {path} does not exist, though {lists} lists it. {self.get_it()}")
+            values = self.read(top, path)
+            if loaded and values.shape[-2:] != loaded[0].shape[1:]:
+                (height, width), (rows, columns) = values.shape[-2:], loaded[0].shape[1:]
+                other = _ROLES.get(self.chosen[0], self.chosen[0])
+                raise DataError(
+                    f"{what} {path} is {width} x {height} pixels, its {other} "
+                    f"{columns} x {rows}: they must be of one size"
+                )
+            if top in self.labels:
+                if (top, path) not in self._seen:
+                    check_label(values, self.params[self.labels[top]], path)
+                    self._seen.add((top, path))
+                values = values.astype(np.uint8)[np.newaxis]
+            loaded.append(values)
+        return loaded
 
     def photo(self, path: Path) -> np.ndarray:
         """A photograph as the nets take it: 3 x H x W float32, BGR, minus ``mean``."""
-        self._must_exist(path, "image")
-        image = load_image(path)[:, :, ::-1].astype(np.float32)
-        image -= np.array(self.params["mean"])
-        return np.ascontiguousarray(image.transpose(2, 0, 1))
-
-    def label(self, read: Callable[[Path], np.ndarray], path: Path, size: tuple[int, int]) -> np.ndarray:
-        """``read(path)`` as 1 x H x W uint8, checked: its values at first sight, and H x W = ``size``."""
-        self._must_exist(path, "label")
-        label = read(path)
-        if label.shape != size:
-            raise DataError(
-                f"label {path} is {label.shape[1]} x {label.shape[0]} pixels, its image "
-                f"{size[1]} x {size[0]}: they must be of one size"
-            )
-        if path not in self._seen:
-            check_label(label, self.params["classes"], path)
-            self._seen.add(path)
-        return label[np.newaxis]
-
-    def _must_exist(self, path: Path, what: str) -> None:
-        if not path.exists():
-            raise DataError(
-                f"{what} {path} does not exist, though {self.split_file()} lists it. {self.get_it()}"
-            )
-
-    def _who(self) -> str:
-        name = getattr(self, "name", None)
-        return f"layer {name} ({type(self).__name__})" if name else type(self).__name__
-
-    def _locate(self, directory: str) -> str:
-        data = os.environ.get("FCN_DATA")
-        parts = Path(directory).parts
-        return os.path.join(data, *parts[2:]) if data and parts[:2] == ("..", "data") else directory
-
-    def read_params(self) -> dict[str, Any]:
-        """``param_str`` as a dictionary with the defaults filled in; DataError for a wrong key or value."""
-        where = f"{self._who()}: param_str"
-        try:
-            given = ast.literal_eval(self.param_str)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-            raise DataError(
-                f"{where} {self.param_str!r} is no Python dictionary of constants: {error}"
-            ) from None
-        if not isinstance(given, dict):
-            raise DataError(f"{where} {self.param_str!r} is a {type(given).__name__}, not a dictionary")
-        required = (self.directory, *self.required)
-        known = (*required, *self.defaults)
-        for key in given:
-            if key not in known:
-                close = difflib.get_close_matches(str(key), known, 1)
-                hint = f"did you mean {close[0]!r}? " if close else ""
-                raise DataError(f"{where} has the unknown key {key!r}; {hint}Known: {', '.join(known)}")
-        missing = [key for key in required if key not in given]
-        if missing:
-            raise DataError(f"{where} lacks {', '.join(missing)}. It needs {', '.join(required)}")
-        params = {**self.defaults, **given}
-        for key, value in params.items():
-            rule = _broken_rule(key, value, self.directory)
-            if rule:
-                raise DataError(f"{where}: {key} is {value!r}; {rule}")
-        return params
+        return planes(load_image(path)[:, :, ::-1], self.params["mean"])
 
 
-def _broken_rule(key: str, value: Any, directory: str) -> str:
-    """What the value of a parameter must be, if it is not."""
-    number = (int, float)
-    if key in (directory, "split") and not (isinstance(value, str) and value):
-        return "it must be a text"
-    if key == "mean" and not (
-        isinstance(value, (tuple, list)) and len(value) == 3 and all(type(v) in number for v in value)
-    ):
-        return "it must be three numbers, B, G, R, such as (104.00699, 116.66877, 122.67892)"
-    if key == "randomize" and not isinstance(value, bool):
-        return "it must be True or False"
-    if key == "seed" and not (value is None or type(value) is int):
-        return "it must be an integer or None"
-    if key == "classes" and not (type(value) is int and 1 <= value <= 255):
-        return "it must be an integer from 1 to 255"
-    return ""
+_ROLES = {"data": "image"}  # what messages call the tops
+
+
+def planes(image: np.ndarray, mean: Any) -> np.ndarray:
+    """An image, H x W x C, as C x H x W float32, minus ``mean`` (a number for each of C)."""
+    values = image.astype(np.float32)
+    values -= np.array(mean)
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _locate(directory: str) -> str:
+    data = os.environ.get("FCN_DATA")
+    parts = Path(directory).parts
+    return os.path.join(data, *parts[2:]) if data and parts[:2] == ("..", "data") else directory

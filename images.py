@@ -78,14 +78,79 @@ def load_label(path: str | os.PathLike) -> np.ndarray:
     return np.array(image)
 
 
+def load_depth(path: str | os.PathLike) -> np.ndarray:
+    """A depth image in millimetres, H x W uint16: a 16-bit PNG without holes (zeros).
+
+    Raises :class:`DataError` for any other mode, and for pixels of depth 0, which have no logarithm.
+    """
+    image = _open(path, "depth image")
+    if not image.mode.startswith("I"):
+        raise DataError(
+            f"depth image {os.fspath(path)} has mode {image.mode}; depth is in millimetres, as a 16-bit PNG of "
+            "one channel"
+        )
+    depth = np.asarray(image).astype(np.uint16)
+    holes = np.count_nonzero(depth == 0)
+    if holes:
+        raise DataError(
+            f"depth image {os.fspath(path)} has {holes} pixels of depth 0, where nothing was measured; take the "
+            "depth whose holes were filled in (data/depth, not data/rawdepth)"
+        )
+    return depth
+
+
+def load_mat(path: str | os.PathLike, field: str, valid: range) -> np.ndarray:
+    """The indices, H x W int32, of the variable ``field`` of a MATLAB file; ``a.b`` is field b of the struct a.
+
+    Raises :class:`DataError` if the file is damaged or has no such field, and for values that are
+    not integers in ``valid``.
+    """
+    from scipy.io import loadmat  # takes half a second, and only MATLAB's files need it
+
+    variable, *inner = field.split(".")
+    try:
+        values = loadmat(path, variable_names=[variable])[variable]
+        for name in inner:
+            values = values[name][0, 0]
+        values = np.asarray(values)
+        label = values.astype(np.int32)
+        if label.ndim != 2 or not label.size:
+            raise ValueError(f"it is of shape {label.shape}")
+    except Exception as error:  # scipy raises anything at all on a damaged file
+        raise DataError(
+            f"label {path} is no MATLAB file with {field} ({type(error).__name__}: {error}): "
+            "copy or download it again"
+        ) from None
+    low, high = values.min(), values.max()
+    if (label != values).any() or not valid[0] <= low <= high <= valid[-1]:
+        raise DataError(
+            f"label {path}: {field} holds values from {low} to {high}; valid are the integers {valid[0]} to "
+            f"{valid[-1]}: it is another file than it should be, or damaged"
+        )
+    return label
+
+
+def shifted(values: np.ndarray, down: int, right: int, fill: float) -> np.ndarray:
+    """``values`` (C x H x W) moved ``down`` and ``right`` by so many pixels; what they leave holds ``fill``."""
+    result = np.full_like(values, fill)
+    to, source = [], []
+    for by, size in ((down, values.shape[1]), (right, values.shape[2])):
+        by = max(-size, min(by, size))
+        to.append(slice(max(by, 0), size + min(by, 0)))
+        source.append(slice(max(-by, 0), size - max(by, 0)))
+    result[:, to[0], to[1]] = values[:, source[0], source[1]]
+    return result
+
+
 def check_label(label: np.ndarray, classes: int, path: str | os.PathLike) -> None:
-    """Raise :class:`DataError` if ``label`` (uint8) holds anything but 0..classes-1 and 255.
+    """Raise :class:`DataError` if ``label`` (integers from 0) holds anything but 0..classes-1 and 255.
 
     The message names the file, each wrong value with its number of pixels, the valid range and
     the likely cause.
     """
     counts = np.bincount(label.ravel(), minlength=256)
-    wrong = np.flatnonzero(counts[classes:IGNORE]) + classes
+    counts[IGNORE] = 0
+    wrong = np.flatnonzero(counts[classes:]) + classes
     if not wrong.size:
         return
     listed = ", ".join(f"{value} ({counts[value]} pixels)" for value in wrong[:5])

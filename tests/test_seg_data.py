@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
+import trees
 from trees import MEAN, data_net, items, voc_tree
 
 import feed
 import layers
 import vis
-from feed import Ahead, Order
+from ahead import Ahead, Order
 from files import DataError
 from images import load_image
 
@@ -167,7 +168,7 @@ def test_a_wrong_state_is_refused(tmp_path, tree, state):
 def test_loading_ahead_changes_neither_order_nor_values():
     asked = []
 
-    def slow(index):
+    def slow(k, index):
         asked.append((index, threading.current_thread()))
         time.sleep(0.003 * (index % 3))
         return index
@@ -182,7 +183,7 @@ def test_loading_ahead_changes_neither_order_nor_values():
 
 def test_the_next_items_are_loaded_while_the_first_is_used():
     loaded = [threading.Event() for _ in range(9)]
-    ahead = Ahead(lambda index: loaded[index].set(), Order(9), depth=3)
+    ahead = Ahead(lambda k, index: loaded[index].set(), Order(9), depth=3)
     ahead.get(0)
     assert all(event.wait(5) for event in loaded[:4]) and not any(event.is_set() for event in loaded[5:])
 
@@ -331,13 +332,7 @@ def sbdd(tmp_path, **changes):
 @pytest.fixture
 def sbd_tree(tmp_path):
     content = items()
-    (tmp_path / "sbdd/img").mkdir(parents=True)
-    (tmp_path / "sbdd/cls").mkdir()
-    (tmp_path / "sbdd/train.txt").write_text("\n".join(content))
-    for name, (image, label) in content.items():
-        Image.fromarray(image).save(tmp_path / "sbdd/img" / f"{name}.jpg")
-        struct = {"Segmentation": label, "CategoriesPresent": np.unique(label)}
-        scipy.io.savemat(tmp_path / "sbdd/cls" / f"{name}.mat", {"GTcls": struct})
+    trees.sbd_tree(tmp_path / "sbdd", content)
     return content
 
 
@@ -383,6 +378,16 @@ def test_source_ids_needs_no_net(tmp_path, tree):
 def test_class_names_are_in_the_order_of_the_outputs():
     names = feed.class_names(layers.VOCSegDataLayer.dataset)
     assert len(names) == 21 and (names[0], names[15], names[20]) == ("background", "person", "tvmonitor")
+    assert feed.class_names("pascal", "label") == names
+
+
+@pytest.mark.parametrize(
+    "layer", [layers.NYUDSegDataLayer, layers.SIFTFlowSegDataLayer, layers.PASCALContextSegDataLayer]
+)
+def test_every_head_has_as_many_names_as_classes(layer):
+    for head, key in layer.labels.items():
+        names = feed.class_names(layer.dataset, head)
+        assert len(set(names)) == len(names) == layer.keys[key].default
 
 
 @pytest.mark.needs_embedded("its Python layers hold a reference to themselves, so they never end")

@@ -14,37 +14,49 @@ import os
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-from . import caffemodel
-from .blob import Blob
-from .common import (
-    device_count,
-    keep_freed_memory,
+from . import caffemodel, io
+from ._caffe import (
+    NCCL,
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    Blob,
+    Layer,
+    NesterovSolver,
+    Net,
+    RMSPropSolver,
+    SGDSolver,
+    Solver,
+    Timer,
+    __version__,
+    get_solver,
+    has_nccl,
+    init_log,
+    layer_type_list,
+    log,
     set_device,
     set_mode_cpu,
     set_mode_gpu,
+    set_multiprocess,
     set_random_seed,
     set_solver_count,
     set_solver_rank,
     solver_count,
     solver_rank,
 )
+from .classifier import Classifier
+from .common import device_count, keep_freed_memory
+from .detector import Detector
 from .errors import CaffeError
-from .layer import Layer
-from .log import init_log, log
-from .net import Net
 from .net_spec import NetSpec, layers, params, to_proto
 from .proto.caffe_pb2 import TEST, TRAIN
-from .registry import layer_type_list
-from .solver import Solver, get_solver
-from .solvers import AdaDeltaSolver, AdaGradSolver, AdamSolver, NesterovSolver, RMSPropSolver, SGDSolver
 
-from . import layer_types  # isort: skip - registers the layers
+from . import layer_types, pycaffe  # isort: skip - the first registers the layers
 
 keep_freed_memory()
 
-__version__ = "1.0.0"
-
 __all__ = [
+    "NCCL",
     "TEST",
     "TRAIN",
     "AdaDeltaSolver",
@@ -52,6 +64,8 @@ __all__ = [
     "AdamSolver",
     "Blob",
     "CaffeError",
+    "Classifier",
+    "Detector",
     "Layer",
     "NesterovSolver",
     "Net",
@@ -59,18 +73,24 @@ __all__ = [
     "RMSPropSolver",
     "SGDSolver",
     "Solver",
+    "Timer",
+    "__version__",
     "caffemodel",
     "device_count",
     "get_solver",
+    "has_nccl",
     "init_log",
+    "io",
     "layer_type_list",
     "layer_types",
     "layers",
     "log",
     "params",
+    "pycaffe",
     "set_device",
     "set_mode_cpu",
     "set_mode_gpu",
+    "set_multiprocess",
     "set_random_seed",
     "set_solver_count",
     "set_solver_rank",

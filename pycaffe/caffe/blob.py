@@ -215,14 +215,16 @@ class Blob:
 
     # -- shape --------------------------------------------------------------------------------
 
-    def reshape(self, *shape: int) -> None:
-        """Set the shape: one integer per axis (none gives a scalar; 0 is allowed).
+    def reshape(self, *shape: int, **kwargs) -> None:
+        """Set the ``shape``: one integer per axis (none gives a scalar; 0 is allowed).
 
         Memory is kept while the new count fits it, so the contents are reinterpreted; a larger
         count gets new, zeroed memory. Raises TypeError for anything but integers (a tuple or a
         list too: write ``reshape(*shape)``) and CaffeError for a negative size, more than 32
-        axes, or more than 2147483647 elements.
+        axes, or more than 2147483647 elements, and RuntimeError for any ``kwargs``.
         """
+        if kwargs:
+            raise RuntimeError(f"Blob.reshape takes no kwargs, got {sorted(kwargs)}")
         sizes = []
         for size in shape:
             if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
@@ -294,14 +296,35 @@ class Blob:
         self._require_shape()
         return self._diff.array(self._count).reshape(self._shape)
 
+    @property
+    def _gpu_data_ptr(self) -> int:
+        """Address of the values on the GPU, until the next forward; AttributeError in CPU mode."""
+        return self._pointer(self._data)
+
+    @property
+    def _gpu_diff_ptr(self) -> int:
+        """Address of the gradient on the GPU, until the next backward; AttributeError in CPU mode."""
+        return self._pointer(self._diff)
+
+    def _pointer(self, memory: Memory) -> int:
+        device = common.device()
+        if device.type == "cpu":
+            raise AttributeError("a blob has an address on the GPU in GPU mode only: caffe.set_mode_gpu()")
+        self._require_shape()
+        pointer = memory.tensor(self._count, device).data_ptr()
+        memory.modified(device)
+        return pointer
+
     # -- PyTorch (used by the layers and the solvers) --------------------------------------------
 
     def tensor(self, device: torch.device | None = None) -> torch.Tensor:
         """The values as a tensor on ``device`` (default: the thread's), sharing memory."""
+        self._require_shape()
         return self._data.tensor(self._count, device or common.device()).view(self._shape)
 
     def diff_tensor(self, device: torch.device | None = None) -> torch.Tensor:
         """The gradient as a tensor on ``device`` (default: the thread's), sharing memory."""
+        self._require_shape()
         return self._diff.tensor(self._count, device or common.device()).view(self._shape)
 
     def write(self, values: torch.Tensor) -> None:

@@ -37,6 +37,7 @@ class _ThreadState(threading.local):
         self.seed(int.from_bytes(os.urandom(4), "little"))
         self.solver_count = 1
         self.solver_rank = 0
+        self.multiprocess = False
 
     def seed(self, seed: int):
         # the very generator of Caffe: mt19937, whose raw 32-bit draws NumPy gives unchanged
@@ -160,3 +161,13 @@ def solver_rank() -> int:
 def set_solver_rank(rank: int) -> None:
     """Set the number of this solver among those in parallel."""
     _state.solver_rank = int(rank)
+
+
+def multiprocess() -> bool:
+    """Is each of the parallel solvers a process of its own?"""
+    return _state.multiprocess
+
+
+def set_multiprocess(value: bool) -> None:
+    """Say with ``value`` whether each of the parallel solvers is a process of its own."""
+    _state.multiprocess = bool(value)

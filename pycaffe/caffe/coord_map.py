@@ -29,7 +29,7 @@ class AxisMismatchException(Exception):
 
 
 def conv_params(fn):
-    """``(axis, stride, extent, pad)`` of a convolution, deconvolution or pooling Function.
+    """``(axis, stride, extent, pad)`` of ``fn``, a convolution, deconvolution or pooling Function.
 
     Stride, extent (the kernel with its dilation) and pad are arrays of one entry, or one for each
     spatial axis. Raises AssertionError for the ``_h``/``_w`` forms and KeyError without
@@ -52,7 +52,7 @@ def conv_params(fn):
 
 
 def crop_params(fn):
-    """``(axis, offset)`` of a Crop Function: first cropped axis, and an array of offsets."""
+    """``(axis, offset)`` of the Crop Function ``fn``: first cropped axis, and an array of offsets."""
     values = fn.params.get("crop_param", fn.params)
     return values.get("axis", 2), np.array(values.get("offset", 0), ndmin=1)
 

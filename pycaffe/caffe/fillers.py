@@ -22,7 +22,7 @@ _CHUNK = 2**20  # even, so that no half-used pair of normals is left inside the 
 
 
 def fill(blob: Blob, param: caffe_pb2.FillerParameter) -> None:
-    """Set ``blob.data`` as the FillerParameter says.
+    """Set ``blob.data`` as the FillerParameter ``param`` says.
 
     ``constant`` (value), ``uniform`` (min, max), ``gaussian`` (mean, std, sparse),
     ``positive_unitball``, ``xavier`` and ``msra`` (variance_norm), ``bilinear``. A constant 0

@@ -20,7 +20,7 @@ import torch
 from . import common
 from .errors import CaffeError
 from .proto import caffe_pb2
-from .vectors import BlobVec
+from .vectors import BlobVec, LayerVec
 
 
 class Layer:
@@ -73,8 +73,11 @@ class Layer:
         """Drop what only another backward of the last forward would need."""
 
 
+LayerVec.kind = Layer  # vectors.py cannot know it
+
+
 def layer_error(layer: Layer, message: str) -> CaffeError:
-    """The exception for a rule that ``layer`` breaks, naming it."""
+    """The exception for a rule that ``layer`` breaks: ``message``, with the layer's name before it."""
     return CaffeError(f"layer '{layer.name}' ({layer.type}): {message}")
 
 
@@ -232,7 +235,7 @@ class TensorLayer(Layer):
 
 
 def unaliased(values: torch.Tensor, taken: set[int]) -> torch.Tensor:
-    """``values``, copied if its memory is already somebody's or larger than itself."""
+    """``values``, copied if its memory is larger than itself or among ``taken``, addresses that it then joins."""
     storage = values.untyped_storage()
     if storage.data_ptr() in taken or storage.nbytes() != values.numel() * values.element_size():
         values = values.clone(memory_format=torch.contiguous_format)

@@ -2,15 +2,21 @@
 
 They go to stderr. ``GLOG_minloglevel`` in the environment (0 info, 1 warning, 2 error, 3 fatal)
 sets the lowest level shown, when the package is imported; :func:`init_log` changes it later.
+:func:`log_to_folder` writes them into a file too.
 """
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
+import platform
 import sys
 import threading
 import time
+from pathlib import Path
+
+from .errors import CaffeError
 
 _LEVELS = [logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL]
 _LETTERS = {
@@ -47,7 +53,7 @@ class _StderrHandler(logging.StreamHandler):
 
 
 def init_log(level: int = 0, to_stderr: bool = True) -> None:
-    """Set the lowest level shown: 0 info, 1 warning, 2 error, 3 fatal (glog's numbers).
+    """Set the lowest ``level`` shown: 0 info, 1 warning, 2 error, 3 fatal (glog's numbers).
 
     ``to_stderr`` false silences the engine's own handler; records still reach the Python
     logger named ``caffe``.
@@ -58,8 +64,28 @@ def init_log(level: int = 0, to_stderr: bool = True) -> None:
         handler.setFormatter(_GlogFormatter())
 
 
+def log_to_folder(folder) -> Path:
+    """Write all lines from now on into a new file in ``folder`` too, named as glog names it; returns its path.
+
+    Raises CaffeError when the folder is missing or not writable.
+    """
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        user = "unknown"
+    clock = time.strftime("%Y%m%d-%H%M%S")
+    path = Path(folder) / f"caffe.{platform.node()}.{user}.log.INFO.{clock}.{os.getpid()}"
+    try:
+        handler = logging.FileHandler(path)
+    except OSError as error:
+        raise CaffeError(f"Could not create logging file {path}: {error.strerror}") from error
+    handler.setFormatter(_GlogFormatter())
+    logger.addHandler(handler)
+    return path
+
+
 def log(message: str) -> None:
-    """Write one line at level info."""
+    """Write the line ``message`` at level info."""
     logger.info(str(message), stacklevel=2)
 
 

@@ -8,25 +8,24 @@ import numpy as np
 
 from . import caffemodel, whole
 from .blob import Blob
-from .errors import CaffeError
-from .layer import Layer, layer_error
 from .log import logger
 from .net_access import NetAccess
 from .net_arguments import net_arguments
 from .net_build import BuiltNet
+from .net_weights import NetWeights
 from .proto import caffe_pb2
 from .upgrade import read_net, upgrade_net
-
+from .vectors import NetVec
 
 # what the keyword arguments of forward and backward are called in errors
 _ASSIGNED = {"data": ("Input blob", "inputs", "Input"), "diff": ("Top diff", "outputs", "Diff")}
 
 
-class Net(NetAccess, BuiltNet):
+class Net(NetAccess, NetWeights, BuiltNet):
     """A net built from a prototxt.
 
-    ``Net(network_file, phase, level=0, stages=None, weights=None)``; also the old form
-    ``Net(network_file, weights_file, phase)``. ``phase`` is ``caffe.TRAIN`` or ``caffe.TEST``.
+    ``args`` and ``kwargs`` are ``(network_file, phase, level=0, stages=None, weights=None)``, or in the old form
+    ``(network_file, weights_file, phase)``. ``phase`` is ``caffe.TRAIN`` or ``caffe.TEST``.
 
     ``blobs``, ``params``, ``layer_dict``, ``top_names``, ``bottom_names`` and
     ``blob_loss_weights`` are ordered dictionaries by name; ``layers`` and ``_layer_names`` are
@@ -38,12 +37,14 @@ class Net(NetAccess, BuiltNet):
         network_file, phase, level, stages, weights = net_arguments(args, kwargs)
         param = read_net(network_file)
         self._init(param, os.fsdecode(os.fspath(network_file)), phase, level, stages)
+        if weights is None and caffemodel.is_model(network_file):
+            weights = network_file
         if weights is not None:
             self.copy_from(weights)
 
     @classmethod
     def from_param(cls, param: caffe_pb2.NetParameter, source: str, phase=None, state=None) -> Net:
-        """A net from a message instead of a file; ``source`` names it in errors.
+        """A net from the message ``param`` instead of a file; ``source`` names it in errors.
 
         ``state`` (NetState) is merged over the message's own, ``phase`` is what both default to.
         """
@@ -83,7 +84,7 @@ class Net(NetAccess, BuiltNet):
 
     @staticmethod
     def loss_diff(blob: Blob, weight: float):
-        """The diff of a top with this ``loss_weight``, filled with it if it is not: a tensor like the data."""
+        """The diff of a top of loss weight ``weight``, filled with it if it is not: a tensor like the data."""
         if blob._diff.is_zero:  # the top grew, or its diff was cleared
             blob.diff[...] = weight
         return blob.diff_tensor()
@@ -118,10 +119,13 @@ class Net(NetAccess, BuiltNet):
     def forward(self, blobs=None, start=None, end=None, **kwargs) -> dict[str, np.ndarray]:
         """Run the net, or its layers ``start`` to ``end`` (names, both included).
 
-        Keyword arguments, if any, give the data of every net input (first axis as the blob's).
+        ``kwargs``, if any, give the data of every net input by name (axis 0 as long as the blob's).
         Returns name → array for the net's outputs (or the tops of ``end``) and for the names in
         ``blobs``. The arrays are live: the next forward overwrites them. Inputs are not reshaped
         to the arrays given; call ``net.blobs[name].reshape(...)`` before.
+
+        Raises ValueError for an unknown layer name, KeyError for one in ``blobs``, and Exception when ``kwargs`` are
+        not the net's inputs.
         """
         first = 0 if start is None else self._index(start)
         last = len(self.layers) - 1 if end is None else self._index(end)
@@ -150,9 +154,9 @@ class Net(NetAccess, BuiltNet):
     def backward(self, diffs=None, start=None, end=None, **kwargs) -> dict[str, np.ndarray]:
         """Run backward, or from layer ``start`` down to ``end`` (names, both included).
 
-        Keyword arguments, if any, give the diff of every net output. Returns name → array of the
+        ``kwargs``, if any, give the diff of every net output by name. Returns name → array of the
         diffs of the net's inputs (or the bottoms of ``end``) and of the names in ``diffs``.
-        Parameter diffs are added to; bottom diffs are overwritten.
+        Parameter diffs are added to; bottom diffs are overwritten. Raises as :meth:`forward`, for outputs.
         """
         first = len(self.layers) - 1 if start is None else self._index(start)
         last = 0 if end is None else self._index(end)
@@ -188,54 +192,6 @@ class Net(NetAccess, BuiltNet):
         for learnable in self._param_table.learnable:
             learnable.blob.zero_diff()
 
-    # -- weights ------------------------------------------------------------------------------------
-
-    def copy_from(self, path) -> None:
-        """Load the weights of a ``.caffemodel`` into the layers of equal name.
-
-        Layers that the file lacks keep their values; layers that the net lacks are ignored. Raises
-        CaffeError, before anything is changed, when a layer's blobs differ in number or shape.
-        """
-        with caffemodel.open_model(path) as reader:
-            plan = []
-            for stored in caffemodel.read_layers(reader):
-                if stored.name not in self._layer_names:
-                    logger.info("Ignoring source layer %s", stored.name)
-                    continue
-                layer = self.layers[self._index(stored.name)]
-                _check_source(reader.path, stored, layer)
-                plan += zip(layer.blobs, stored.blobs, strict=True)
-            for blob, source in plan:
-                reader.fill(blob, source)
-
-    def share_with(self, other: Net) -> None:
-        """Use the parameter values of ``other``'s layers of equal name, in the same memory."""
-        for name, source in zip(other._layer_names, other.layers, strict=True):
-            if name not in self._layer_names:
-                continue
-            layer = self.layers[self._index(name)]
-            if len(layer.blobs) != len(source.blobs):
-                raise layer_error(
-                    layer,
-                    f"Incompatible number of blobs for layer {name}: {len(source.blobs)} in the other net, "
-                    f"{len(layer.blobs)} here",
-                )
-            for i, (mine, theirs) in enumerate(zip(layer.blobs, source.blobs, strict=True)):
-                if mine.shape != theirs.shape:
-                    raise layer_error(
-                        layer,
-                        f"Cannot share param {i} weights from layer '{name}'; shape mismatch.  Source param shape "
-                        f"is {theirs.shape_string()}; target param shape is {mine.shape_string()}",
-                    )
-                mine.share_data(theirs)
-
-    def save(self, path) -> None:
-        """Write all parameters as a ``.caffemodel``. The file appears whole or not at all."""
-        caffemodel.save(path, self._name, self._stored_layers())
-
-    def _stored_layers(self):
-        return [(param, layer.blobs) for param, layer in zip(self._layer_params, self.layers, strict=True)]
-
     # -- debug_info -----------------------------------------------------------------------------------
 
     def _log_forward(self, i):
@@ -259,20 +215,7 @@ class Net(NetAccess, BuiltNet):
                 logger.info("    [Backward] Layer %s, param blob %d diff: %g", name, j, _mean_abs(blob.diff))
 
 
-def _check_source(path: str, stored, layer: Layer):
-    if len(stored.blobs) != len(layer.blobs):
-        raise CaffeError(
-            f"{path}: Incompatible number of blobs for layer {layer.name}: {len(stored.blobs)} in the file, "
-            f"{len(layer.blobs)} in the net. These are weights of another net; rename the layer to learn it afresh."
-        )
-    for i, (source, blob) in enumerate(zip(stored.blobs, layer.blobs, strict=True)):
-        if not source.fits(blob.shape):
-            raise CaffeError(
-                f"{path}: Cannot copy param {i} weights from layer '{layer.name}'; shape mismatch.  Source param "
-                f"shape is {' '.join(map(str, source.shape))} ({source.count}); target param shape is "
-                f"{blob.shape_string()}. To learn this layer's parameters from scratch rather than copying from a "
-                "saved net, rename the layer."
-            )
+NetVec.kind = Net  # vectors.py cannot know it
 
 
 def _mean_abs(array: np.ndarray) -> float:

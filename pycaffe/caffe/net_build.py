@@ -15,6 +15,7 @@ from .log import logger
 from .params import ParamTable
 from .proto import caffe_pb2
 from .registry import layer_class
+from .vectors import BoolVec, LayerVec, RawBlobVec, StringVec
 
 _AUTOMATIC = "(automatic)"
 
@@ -44,8 +45,8 @@ class BuiltNet:
         self._name = param.name
         self._debug_info = param.debug_info
         self.blobs: OrderedDict[str, Blob] = OrderedDict()
-        self.layers: list[Layer] = []
-        self._layer_names: list[str] = []
+        self.layers = LayerVec()
+        self._layer_names = StringVec()
         self._layer_params: list[caffe_pb2.LayerParameter] = []
         self._bottoms: list[list[Blob]] = []
         self._tops: list[list[Blob]] = []
@@ -89,7 +90,7 @@ class BuiltNet:
         layer = layer_class(layer_param.type, name)(layer_param)
         layer.phase = layer_param.phase
         layer.name, layer.type = name, layer_param.type
-        bottoms = [self.blobs[blob_name] for blob_name in layer_param.bottom]
+        bottoms = RawBlobVec(self.blobs[blob_name] for blob_name in layer_param.bottom)
         for blob_name in layer_param.bottom:
             self._unread.pop(blob_name, None)
             logger.info("%s <- %s", name, blob_name)
@@ -99,6 +100,7 @@ class BuiltNet:
             self.inputs.extend(layer_param.top)
 
         logger.info("Setting up %s", name)
+        written = len(layer_param.param)
         layer.setup(bottoms, tops)
         if layer_param.blobs:
             _load_embedded(layer, layer_param)
@@ -113,7 +115,7 @@ class BuiltNet:
                 logger.info("    with loss weight %g", weight)
                 blob.diff[...] = weight
 
-        self._append_needs(layer, layer_param, bottoms)
+        self._append_needs(layer, layer_param, bottoms, written)
         self.layers.append(layer)
         self._layer_names.append(name)
         self._layer_params.append(layer_param)
@@ -126,7 +128,7 @@ class BuiltNet:
 
     def _make_tops(self, layer, layer_param):
         names = list(layer_param.top)
-        tops = []
+        tops = RawBlobVec()
         for i, top_name in enumerate(names):
             in_place = i < len(layer_param.bottom) and layer_param.bottom[i] == top_name
             if in_place:
@@ -149,7 +151,7 @@ class BuiltNet:
                 tops.append(blob)
         return tops, names
 
-    def _append_needs(self, layer, layer_param, bottoms):
+    def _append_needs(self, layer, layer_param, bottoms, written: int):
         """Which bottoms and parameters of this layer could get gradients; returns whether any."""
         if len(layer_param.param) > len(layer.blobs):
             raise layer_error(
@@ -167,7 +169,8 @@ class BuiltNet:
         from_below = [name in self._blobs_with_gradient for name in layer_param.bottom]
         learns = self._param_table.add(layer, layer_param.param)
         self._bottom_needs.append([bool(need) for need in (asked or from_below)])
-        self._needs.append(any(from_below) or any(learns))
+        # BatchNorm's blobs do not learn, by param entries of its own; Caffe counts only those written in the net
+        self._needs.append(any(from_below) or any(learns) or len(layer.blobs) > written)
         if self._needs[-1]:
             self._blobs_with_gradient.update(layer_param.top)
 
@@ -205,6 +208,7 @@ class BuiltNet:
                     for j, need in enumerate(self._bottom_needs[i])
                 ]
                 learns = [True] * len(layer.blobs)
+            self._bottom_needs[i] = BoolVec(self._bottom_needs[i])
             if isinstance(layer, TensorLayer):
                 layer.needs_bottom = [need and self._needs[i] for need in self._bottom_needs[i]]
                 layer.needs_blob = [learn and self._needs[i] for learn in learns]

@@ -39,7 +39,7 @@ def to_proto(*tops):
 
 
 def assign_proto(proto, name, val):
-    """Set field ``name`` of the message ``proto`` from plain Python values.
+    """Set field ``name`` of the message ``proto`` from a plain Python value, ``val``.
 
     A dict fills a message, a list a repeated field (a list of dicts a repeated message), and a
     single value given for a repeated field becomes its only entry.
@@ -85,7 +85,7 @@ class Top:
 
 
 class Function:
-    """One layer: its type, the tops it takes and its parameters.
+    """One layer: its type ``type_name``, the tops it takes (``inputs``) and its parameters (the dict ``params``).
 
     ``ntop`` (default 1) and ``in_place`` are taken out of the parameters. Raises TypeError for an
     input that is not a :class:`Top`.

@@ -31,7 +31,7 @@ class ParamTable:
         self._sharers: list[tuple[Blob, Blob]] = []
 
     def add(self, layer, specs) -> list[bool]:
-        """Enter a layer's blobs under its ``param`` entries; returns which of them learn.
+        """Enter a layer's blobs under ``specs``, its ``param`` entries; returns which of them learn.
 
         Raises CaffeError when a shared parameter differs in shape (``share_mode: STRICT``), in
         count (``PERMISSIVE``), or in an explicit lr_mult or decay_mult.

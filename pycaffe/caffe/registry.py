@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .errors import CaffeError
+from .vectors import StringVec
 
 _types: dict[str, type] = {}
 
@@ -17,13 +18,13 @@ def register(name: str):
     return add
 
 
-def layer_type_list() -> list[str]:
+def layer_type_list() -> StringVec:
     """The names of all layer types, in byte order."""
-    return sorted(_types)
+    return StringVec(sorted(_types))
 
 
 def layer_class(name: str, layer_name: str) -> type:
-    """The class of a layer type; CaffeError when there is none of that name."""
+    """The class of the layer type ``name``; CaffeError, naming ``layer_name``, when there is none."""
     if name not in _types:
         raise CaffeError(
             f"layer '{layer_name}': Unknown layer type: {name} (known types: {', '.join(layer_type_list())})"

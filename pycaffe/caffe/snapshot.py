@@ -2,7 +2,8 @@
 
 A ``.solverstate`` holds what Caffe's does (iteration, the name of the weight file, the history of
 every parameter) and, in a field that Caffe skips, the state of the random generators and the
-position of every data layer that can tell it (``get_state`` and ``set_state``, strings).
+position of every data layer that can tell it (``get_state`` and ``set_state``, strings). With
+``snapshot_format: HDF5`` both files are HDF5, ``.caffemodel.h5`` and ``.solverstate.h5``.
 """
 
 from __future__ import annotations
@@ -10,25 +11,28 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import caffemodel, common
+from . import caffemodel, common, hdf5_model
 from .errors import CaffeError
 from .log import logger
+from .message_file import HDF5_SIGNATURE, read_head
 from .proto import caffe_pb2
 
 
 def write_snapshot(solver) -> None:
-    """Write the solver's ``.caffemodel``, then its ``.solverstate``, each whole or not at all."""
-    proto = solver.proto
-    if proto.snapshot_format == caffe_pb2.SolverParameter.HDF5:
-        raise CaffeError(
-            f"{solver._source}: snapshot_format: HDF5 is not written by this engine yet; "
-            "remove the line (BINARYPROTO is the default)"
-        )
+    """Write the solver's ``.caffemodel``, then its ``.solverstate``, each whole or not at all.
+
+    With ``snapshot_diff`` the weight file holds the gradients too.
+    """
+    proto, net = solver.proto, solver.net
+    hdf5 = proto.snapshot_format == caffe_pb2.SolverParameter.HDF5
+    form, ending = ("HDF5", ".h5") if hdf5 else ("binary proto", "")
     stem = f"{proto.snapshot_prefix}_iter_{solver.iter}"
-    model, state_path = f"{stem}.caffemodel", f"{stem}.solverstate"
-    logger.info("Snapshotting to binary proto file %s", model)
-    net = solver.net
-    caffemodel.save(model, net._name, net._stored_layers(), diffs=proto.snapshot_diff)
+    model, state_path = f"{stem}.caffemodel{ending}", f"{stem}.solverstate{ending}"
+    logger.info("Snapshotting to %s file %s", form, model)
+    if hdf5:
+        net.save_hdf5(model, proto.snapshot_diff)
+    else:
+        caffemodel.save(model, net._name, net._stored_layers(), diffs=proto.snapshot_diff)
     state = caffe_pb2.SolverState(
         iter=solver.iter, learned_net=model, current_step=solver.learning_rate.current_step
     )
@@ -37,19 +41,19 @@ def write_snapshot(solver) -> None:
         kept = layer.get_state() if hasattr(layer, "get_state") else None
         if isinstance(kept, str):
             state.resume.layer.add(name=name, state=kept)
-    logger.info("Snapshotting solver state to binary proto file %s", state_path)
-    caffemodel.save_state(state_path, state, solver.history)
+    logger.info("Snapshotting solver state to %s file %s", form, state_path)
+    (hdf5_model if hdf5 else caffemodel).save_state(state_path, state, solver.history)
 
 
 def restore_state(solver, path) -> None:
-    """Bring the solver to the state in ``path``; CaffeError, before any change, when it does not fit."""
+    """Bring the solver to the state in ``path``, of either form; CaffeError, before any change, if it does not fit."""
     path = os.fsdecode(os.fspath(path))
-    if path.endswith(".h5"):
-        raise CaffeError(
-            f"{path}: solver states in HDF5 are not read by this engine yet; use the .solverstate"
-        )
-    state, reader, history = caffemodel.load_state(path)
+    form = hdf5_model if read_head(path).startswith(HDF5_SIGNATURE) else caffemodel
+    state, reader, history = form.load_state(path)
     with reader:
+        word = state.resume.mt19937_position
+        if word > 624:  # NumPy would read beyond the words
+            raise CaffeError(f"{path}: its random generator is at word {word} of 624: the file is damaged")
         if len(history) != len(solver.history):
             raise CaffeError(
                 f"{path}: Incorrect length of history blobs: {len(history)} in the file, "
@@ -65,8 +69,9 @@ def restore_state(solver, path) -> None:
         if state.HasField("learned_net"):
             solver.net.copy_from(_find_model(state.learned_net, path))
         logger.info("SGDSolver: restoring history")
-        for blob, stored in zip(solver.history, history, strict=True):
-            reader.fill(blob, stored)
+        for i, (blob, stored) in enumerate(zip(solver.history, history, strict=True)):
+            if not reader.fill(blob, stored):
+                logger.warning("%s: history blob %d has values that are NaN or infinite", path, i)
     solver.iter = state.iter
     solver.learning_rate.current_step = state.current_step
     if state.HasField("resume"):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 
@@ -13,17 +12,19 @@ from . import common, whole
 from .blob import Blob
 from .errors import CaffeError
 from .log import logger
+from .nccl import NCCL
 from .net import Net
 from .policy import LearningRate
-from .proto import caffe_pb2
 from .snapshot import restore_state, write_snapshot
-from .upgrade import read_text
+from .solver_log import norms_line, output_lines
+from .solver_nets import make_test_nets, make_train_net
+from .solver_param import SolverParameter, check_solver, read_solver
 
 _types: dict[str, type[Solver]] = {}
 
 
 def solver_type(name: str):
-    """Class decorator: the ``type`` of a solver prototxt that selects this class."""
+    """Class decorator: ``name`` is the ``type`` in a solver prototxt that selects this class."""
 
     def add(cls):
         _types[name] = cls
@@ -38,7 +39,11 @@ def get_solver(path) -> Solver:
 
     Raises CaffeError when the file is missing or invalid, or names no known type.
     """
-    proto, source = read_solver(path)
+    return make_solver(*read_solver(path))
+
+
+def make_solver(proto, source: str) -> Solver:
+    """The solver of the message ``proto`` (SolverParameter); ``source`` names its file in errors."""
     name = proto.type
     if name not in _types:
         raise CaffeError(f"{source}: Unknown solver type: {name} (known types: {', '.join(sorted(_types))})")
@@ -47,54 +52,21 @@ def get_solver(path) -> Solver:
     return solver
 
 
-def read_solver(path) -> tuple[caffe_pb2.SolverParameter, str]:
-    """The solver message in ``path`` with old fields upgraded and ``snapshot_prefix`` filled in."""
-    source = os.fsdecode(os.fspath(path))
-    proto = read_text(path, caffe_pb2.SolverParameter())
-    if proto.HasField("solver_type"):
-        if proto.HasField("type"):
-            raise CaffeError(f"{source}: Failed to upgrade solver: both old 'solver_type' and 'type' are set")
-        old = caffe_pb2.SolverParameter.SolverType.Name(proto.solver_type)
-        proto.type = {name.upper(): name for name in _types}[old]
-        proto.ClearField("solver_type")
-    stem = str(Path(source).with_suffix(""))
-    if not proto.snapshot_prefix:
-        proto.snapshot_prefix = stem
-    elif Path(proto.snapshot_prefix).is_dir():
-        proto.snapshot_prefix = str(Path(proto.snapshot_prefix) / Path(stem).name)
-    return proto, source
-
-
-class SolverParameter:
-    """The part of a solver's prototxt that scripts read: ``solver.param.max_iter`` and so on."""
-
-    def __init__(self, proto):
-        self._proto = proto
-
-    max_iter = property(lambda self: self._proto.max_iter, doc="Iteration at which solve() ends.")
-    display = property(lambda self: self._proto.display, doc="Iterations between log lines (0: none).")
-    layer_wise_reduce = property(lambda self: self._proto.layer_wise_reduce, doc="Kept for compatibility.")
-
-    @property
-    def base_lr(self) -> float:
-        """The base learning rate; may be assigned."""
-        return self._proto.base_lr
-
-    @base_lr.setter
-    def base_lr(self, value: float):
-        self._proto.base_lr = value
-
-
 class Solver:
     """Trains a net: forward, backward and an update per iteration.
 
-    ``SGDSolver(file)`` and its siblings use their own rule whatever ``type`` the file names;
-    ``get_solver(file)`` follows it. ``net`` is the training net, ``test_nets`` the test nets,
+    ``SGDSolver(path)`` and its siblings use their own rule whatever ``type`` the prototxt ``path`` names;
+    ``get_solver(path)`` follows it. ``net`` is the training net, ``test_nets`` the test nets,
     ``iter`` the number of updates done, ``lr`` the current rate, ``param`` the settings.
+
+    ``action_source`` is a function asked after every update and before every batch of a test:
+    ``"snapshot"`` writes one, ``"stop"`` ends the call of ``step`` or ``solve`` under way, None does
+    nothing. ``stopped`` says whether the last one ended so.
     """
 
     type = ""
     histories = 1  # history blobs per parameter
+    history_of_steps = False  # does the history hold past steps, so that it stays 0 while the rate is 0?
 
     def __init__(self, path):
         self._init(*read_solver(path))
@@ -103,23 +75,16 @@ class Solver:
         self.proto, self._source = proto, source
         self.param = SolverParameter(proto)
         self.iter = 0
-        self.requested_action = None
+        self.action_source: Callable[[], str | None] = lambda: None
+        self.stopped = False
         self._callbacks = []
         self._losses: list[float] = []
-        if proto.average_loss < 1:
-            raise CaffeError(f"{source}: average_loss should be at least 1, found {proto.average_loss}")
-        if proto.iter_size < 1:
-            raise CaffeError(f"{source}: iter_size should be at least 1, found {proto.iter_size}")
-        if proto.regularization_type not in ("L1", "L2"):
-            raise CaffeError(
-                f"{source}: Unknown regularization type: {proto.regularization_type} (known: L1, L2)"
-            )
+        check_solver(proto, source)
         self.learning_rate = LearningRate(proto, source)
-        self._check_snapshot_folder()
         if proto.random_seed >= 0:
             common.set_random_seed((proto.random_seed + common.solver_rank()) % 2**32)
-        self.net = self._make_train_net()
-        self.test_nets = self._make_test_nets()
+        self.net = make_train_net(proto, source)
+        self.test_nets = make_test_nets(proto, source)
         for group in proto.weights:
             for path in (name.strip() for name in group.split(",")):
                 logger.info("Finetuning from %s", path)
@@ -130,68 +95,6 @@ class Solver:
         for blob, entry in zip(self.history, table * self.histories, strict=True):
             blob.reshape(*entry.blob.shape)
         logger.info("Solver scaffolding done.")
-
-    def _check_snapshot_folder(self):
-        if self.proto.snapshot <= 0:
-            return
-        prefix = Path(self.proto.snapshot_prefix)
-        folder = prefix.parent
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise CaffeError(
-                f"Cannot write to snapshot prefix '{prefix}'.  Make sure that the directory exists and is "
-                f"writable: mkdir -p {folder.absolute()}"
-            )
-
-    # -- nets -------------------------------------------------------------------------------------
-
-    def _make_train_net(self) -> Net:
-        proto = self.proto
-        fields = ("net", "net_param", "train_net", "train_net_param")
-        given = [name for name in fields if proto.HasField(name)]
-        if len(given) != 1:
-            how = "must specify a train net using one" if not given else "must not contain more than one"
-            raise CaffeError(
-                f"{self._source}: SolverParameter {how} of these fields: {', '.join(fields)}; found {given or 'none'}"
-            )
-        message, source = self._net_message(given[0], getattr(proto, given[0]))
-        state = proto.train_state if proto.HasField("train_state") else None
-        logger.info("Creating training net from %s", source)
-        return Net.from_param(message, source, caffe_pb2.TRAIN, state)
-
-    def _net_message(self, field: str, value):
-        if field.endswith("_param"):
-            return value, f"{self._source} ({field})"
-        return read_text(value, caffe_pb2.NetParameter()), value
-
-    def _make_test_nets(self) -> list[Net]:
-        proto = self.proto
-        nets = [("test_net_param", value) for value in proto.test_net_param]
-        nets += [("test_net", value) for value in proto.test_net]
-        shared = next((name for name in ("net_param", "net") if proto.HasField(name)), None)
-        if shared:
-            rest = len(proto.test_iter) - len(nets)
-            if rest < 0:
-                raise CaffeError(f"{self._source}: test_iter must be specified for each test network.")
-            nets += [(shared, getattr(proto, shared))] * rest
-        elif len(proto.test_iter) != len(nets):
-            raise CaffeError(
-                f"{self._source}: test_iter must be specified for each test network. "
-                f"{len(proto.test_iter)} test_iter, {len(nets)} test nets."
-            )
-        if proto.test_state and len(proto.test_state) != len(nets):
-            raise CaffeError(
-                f"{self._source}: test_state must be unspecified or specified once per test net. "
-                f"{len(proto.test_state)} given, {len(nets)} test nets."
-            )
-        if nets and proto.test_interval <= 0:
-            raise CaffeError(f"{self._source}: test_interval must be greater than 0 when there are test nets")
-        made = []
-        for i, (field, value) in enumerate(nets):
-            message, source = self._net_message(field, value)
-            state = proto.test_state[i] if proto.test_state else None
-            logger.info("Creating test net (#%d) from %s", i, source)
-            made.append(Net.from_param(message, source, caffe_pb2.TEST, state))
-        return made
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -204,39 +107,46 @@ class Solver:
         """Run ``iterations`` updates; test, display and snapshot when the prototxt says so."""
         proto = self.proto
         stop_at = self.iter + int(iterations)
-        self._losses = []
+        self._losses, self.stopped = [], False
         start = self.iter
         mark, marked_at = time.monotonic(), self.iter
         while self.iter < stop_at:
             self.net.clear_param_diffs()
-            if self._testing_due():
+            if self._testing_due() and (self.iter > 0 or proto.test_initialization):
                 self.test_all()
-                if self.requested_action == "stop":
+                if self.stopped:
                     break
             for on_start, _ in self._callbacks:
                 on_start()
-            loss = 0.0
-            for _ in range(proto.iter_size):
-                if self.iter + 1 < stop_at and self._unwatched(self.net):
-                    loss += whole.step(self.net, set(self.net.outputs))
-                else:  # the last of this call: every blob shows what it held
-                    loss += self.net._forward(0, len(self.net.layers) - 1)
-                    self.net._backward(len(self.net.layers) - 1, 0, keep=False)
+            shown = bool(proto.display) and self.iter % proto.display == 0
+            self.net._debug_info = shown and proto.debug_info
+            loss = sum(self._pass(self.iter + 1 == stop_at) for _ in range(proto.iter_size))
             smoothed = self._smooth(loss / proto.iter_size, start)
-            if proto.display and self.iter % proto.display == 0:
+            if shown:
                 seconds, done = time.monotonic() - mark, self.iter - marked_at
                 self._display(smoothed, seconds, done)
                 mark, marked_at = time.monotonic(), self.iter
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
             self.apply_update()
-            if (
-                proto.snapshot and self.iter % proto.snapshot == 0 and common.solver_rank() == 0
-            ) or self.requested_action == "snapshot":
+            action = self.action_source()
+            due = proto.snapshot and self.iter % proto.snapshot == 0 and common.solver_rank() == 0
+            if due or action == "snapshot":
                 self.snapshot()
-            if self.requested_action == "stop":
+            if action == "stop":
+                self.stopped = True
                 break
-            self.requested_action = None
+
+    def _pass(self, last: bool) -> float:
+        """Forward and backward of the training net; the ``last`` of a call leaves every blob filled."""
+        if not last and self._unwatched(self.net):
+            return whole.step(self.net, set(self.net.outputs))
+        end = len(self.net.layers) - 1
+        loss = self.net._forward(0, end)
+        self.net._backward(end, 0, keep=False)
+        if self.net._debug_info:
+            logger.error("%s", norms_line(self.net))
+        return loss
 
     def _unwatched(self, net: Net) -> bool:
         """Can nobody see the inner blobs of ``net`` before the next iteration, so that it may run whole?"""
@@ -244,13 +154,7 @@ class Solver:
 
     def _testing_due(self) -> bool:
         interval = self.proto.test_interval
-        return bool(
-            self.test_nets
-            and interval
-            and self.iter % interval == 0
-            and (self.iter > 0 or self.proto.test_initialization)
-            and common.solver_rank() == 0
-        )
+        return bool(interval and self.iter % interval == 0 and common.solver_rank() == 0)
 
     def _smooth(self, loss: float, start: int) -> float:
         """The mean of the last ``average_loss`` losses of this call of step()."""
@@ -264,21 +168,13 @@ class Solver:
     def _display(self, loss: float, seconds: float, done: int):
         rate = f"{done / seconds if seconds > 0 else 0:.6g} iter/s, {seconds:.6g}s/{self.proto.display} iters"
         logger.info("Iteration %d (%s), loss = %.6g", self.iter, rate, loss)
-        self._log_outputs(self.net, "Train", {})
+        values = {name: self.net.blobs[name].data.reshape(-1).copy() for name in self.net.outputs}
+        self._log_outputs(self.net, "Train", values)
 
     @staticmethod
-    def _log_outputs(net: Net, kind: str, means: dict):
-        weights = net.blob_loss_weights
-        k = 0
-        for name in net.outputs:
-            values = means.get(name)
-            if values is None:
-                values = net.blobs[name].data.reshape(-1).copy()
-            for value in values.tolist():
-                weight = weights.get(name, 0)
-                note = f" (* {weight:.6g} = {weight * value:.6g} loss)" if weight else ""
-                logger.info("    %s net output #%d: %s = %.6g%s", kind, k, name, value, note)
-                k += 1
+    def _log_outputs(net: Net, kind: str, values: dict):
+        for k, line in enumerate(output_lines(net, values)):
+            logger.info("    %s net output #%d: %s", kind, k, line)
 
     def solve(self, resume_file=None) -> None:
         """Train to ``max_iter``, from the state file ``resume_file`` when given."""
@@ -286,13 +182,13 @@ class Solver:
         logger.info("Solving %s", self.net._name)
         logger.info("Learning Rate Policy: %s", proto.lr_policy)
         if resume_file:
+            logger.info("Restoring previous solver status from %s", resume_file)
             self.restore(resume_file)
         start = self.iter
         self.step(proto.max_iter - self.iter)
-        saved = proto.snapshot and self.iter % proto.snapshot == 0 and self.iter > start
-        if proto.snapshot_after_train and not saved:
+        if proto.snapshot_after_train and (not proto.snapshot or self.iter % proto.snapshot):
             self.snapshot()
-        if self.requested_action == "stop":
+        if self.stopped:
             logger.info("Optimization stopped early.")
             return
         if proto.display and self.iter % proto.display == 0:
@@ -305,15 +201,18 @@ class Solver:
 
     def test_all(self) -> None:
         """Run every test net for its ``test_iter`` and log the means of its outputs."""
+        self.stopped = False
         for i, net in enumerate(self.test_nets):
-            if self.requested_action == "stop":
-                return
             logger.info("Iteration %d, Testing net (#%d)", self.iter, i)
             net.share_with(self.net)
             sums: dict = {}
             loss = 0.0
             count = self.proto.test_iter[i]
             for k in range(count):
+                self._act_before_test()
+                if self.stopped:
+                    logger.info("Test interrupted.")
+                    return
                 if k + 1 < count and self._unwatched(net):
                     loss += whole.forward(net, set(net.outputs))
                 else:
@@ -326,8 +225,17 @@ class Solver:
                 logger.info("Test loss: %.6g", loss / max(count, 1))
             self._log_outputs(net, "Test", {name: total / count for name, total in sums.items()})
 
+    def _act_before_test(self):
+        while not self.stopped and (action := self.action_source()):
+            if action == "snapshot":
+                self.snapshot()
+            self.stopped = action == "stop"
+
     def apply_update(self) -> None:
-        """Change the parameters by the gradients that lie in their diffs; ``iter`` grows by 1."""
+        """Change the parameters by the gradients that lie in their diffs; ``iter`` grows by 1.
+
+        Afterwards the diffs hold what was subtracted, as Caffe leaves them.
+        """
         proto = self.proto
         rate = self.learning_rate(self.iter)
         if proto.display and self.iter % proto.display == 0:
@@ -338,20 +246,25 @@ class Solver:
         with torch.no_grad():
             scale = self._clip_scale(table, device) / proto.iter_size
             for i, entry in enumerate(table):
-                w, g = entry.blob.tensor(device), entry.blob.diff_tensor(device)
                 lr_mult = 1.0 if entry.lr_mult is None else entry.lr_mult
                 decay = proto.weight_decay * (1.0 if entry.decay_mult is None else entry.decay_mult)
+                blobs = [self.history[k * count + i] for k in range(self.histories)]
+                no_gradient = entry.blob._diff.is_zero and not decay
+                no_rate = not lr_mult and self.history_of_steps
+                if (no_gradient or no_rate) and all(blob._data.is_zero for blob in blobs):
+                    entry.blob.zero_diff()  # the rule would subtract 0: spare its memory, of frozen layers above all
+                    continue
+                w, g = entry.blob.tensor(device), entry.blob.diff_tensor(device)
                 if scale != 1:
                     g.mul_(scale)
                 if decay:
                     g.add_(w if proto.regularization_type == "L2" else w.sign(), alpha=decay)
-                blobs = [self.history[k * count + i] for k in range(self.histories)]
-                if lr_mult:
-                    self.update(w, g, [blob.tensor(device) for blob in blobs], rate * lr_mult)
-                    entry.blob.modified()
-                    for blob in blobs:
-                        blob.modified()
+                self.to_step(g, [blob.tensor(device) for blob in blobs], rate * lr_mult)
+                w.sub_(g)
+                entry.blob.modified()
                 entry.blob.diff_modified()
+                for blob in blobs:
+                    blob.modified()
         self.iter += 1
 
     def _clip_scale(self, table, device) -> float:
@@ -360,7 +273,7 @@ class Solver:
             return 1.0
         total = sum(float(entry.blob.diff_tensor(device).double().square().sum()) for entry in table)
         norm = math.sqrt(total)
-        if norm <= limit:
+        if not norm > limit:  # a NaN, too, clips nothing
             return 1.0
         factor = limit / norm
         logger.info(
@@ -371,8 +284,12 @@ class Solver:
         )
         return factor
 
-    def update(self, w, g, history, rate) -> None:
-        """Change ``w`` and ``history`` in place for the gradient ``g``; implemented by each solver type."""
+    def to_step(self, g, history, rate) -> None:
+        """Turn the gradient ``g`` into what is subtracted from the parameter, in place; the rule of each type.
+
+        ``g`` and the tensors in ``history`` have the parameter's shape; ``rate`` is the learning rate
+        times ``lr_mult``.
+        """
         raise NotImplementedError
 
     # -- snapshots --------------------------------------------------------------------------------
@@ -382,11 +299,21 @@ class Solver:
         write_snapshot(self)
 
     def restore(self, path) -> None:
-        """Continue from a ``.solverstate``: iteration, weights, history, and the random state if stored."""
+        """Continue from the ``.solverstate`` in ``path``: iteration, weights, history, the random state if stored."""
         restore_state(self, path)
 
-    def add_callback(self, on_start, on_gradients_ready) -> None:
-        """Call ``on_start()`` before each iteration and ``on_gradients_ready()`` before each update."""
+    def add_callback(self, on_start, on_gradients_ready=None) -> None:
+        """Call ``on_start()`` before each iteration and ``on_gradients_ready()`` before each update.
+
+        One argument alone is an ``NCCL`` object, which stands for both; TypeError if it is not.
+        """
+        if on_gradients_ready is None:
+            if not isinstance(on_start, NCCL):
+                raise TypeError(
+                    "add_callback takes (on_start, on_gradients_ready), or one caffe.NCCL; "
+                    f"got {type(on_start).__name__} alone"
+                )
+            on_gradients_ready = on_start
         self._callbacks.append((on_start, on_gradients_ready))
 
     def share_weights(self, net: Net) -> None:

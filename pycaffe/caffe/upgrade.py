@@ -1,16 +1,15 @@
-"""Reading prototxt files, and bringing nets of older Caffe generations to the current form."""
+"""Bringing nets and solvers of older Caffe generations to the current form."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 
-from google.protobuf import text_format
-
+from . import caffemodel
 from .errors import CaffeError
 from .log import logger
+from .message_file import is_text, read_head, read_text
 from .proto import caffe_pb2
+from .upgrade_v0 import is_v0, upgrade_v0
 
 _V1 = caffe_pb2.V1LayerParameter
 
@@ -30,67 +29,116 @@ _V1_TYPES = {
 }
 
 
-def read_text(path, message):
-    """Parse the prototxt file ``path`` into ``message`` (NetParameter, SolverParameter) and return it.
-
-    Raises CaffeError when the file is missing or not a valid text message; the error names the
-    file, the line and, for an unknown field, the nearest field names.
-    """
-    path = os.fsdecode(os.fspath(path))
-    kind = message.DESCRIPTOR.name
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except OSError as error:
-        raise CaffeError(f"Could not open file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CaffeError(
-            f"Failed to parse {kind} file: {path}: it is not text. A net or solver is a .prototxt; "
-            "a .caffemodel goes to weights= or copy_from()."
-        ) from error
-    try:
-        return text_format.Parse(text, message)
-    except (text_format.ParseError, RecursionError) as error:
-        raise CaffeError(f"Failed to parse {kind} file: {path}:{_explain(str(error))}") from error
-
-
-def _explain(error: str) -> str:
-    unknown = re.search(r'type "caffe\.(\w+)" has no field named "(\w+)"', error)
-    message = getattr(caffe_pb2, unknown[1], None) if unknown else None
-    if message is not None:
-        near = difflib.get_close_matches(unknown[2], list(message.DESCRIPTOR.fields_by_name), 3, 0.5)
-        if near:
-            error += f" (did you mean {' or '.join(near)}?)"
-    return error
+_TRANSFORMED = {
+    _V1.DATA: "data_param",
+    _V1.IMAGE_DATA: "image_data_param",
+    _V1.WINDOW_DATA: "window_data_param",
+}
+_SOLVER_TYPES = {
+    "SGD": "SGD",
+    "NESTEROV": "Nesterov",
+    "ADAGRAD": "AdaGrad",
+    "RMSPROP": "RMSProp",
+    "ADADELTA": "AdaDelta",
+    "ADAM": "Adam",
+}
 
 
 def read_net(path) -> caffe_pb2.NetParameter:
-    """The net in the prototxt file ``path``, in current form. Raises CaffeError as :func:`read_text`."""
-    return upgrade_net(read_text(path, caffe_pb2.NetParameter()), os.fsdecode(os.fspath(path)))
+    """The net in the file ``path``, in current form, without weights if the file is binary.
+
+    Raises CaffeError as :func:`read_text` and :func:`upgrade_net`.
+    """
+    path = os.fsdecode(os.fspath(path))
+    if is_text(head := read_head(path)) or head.startswith(b"\x89HDF"):
+        return upgrade_net(read_text(path, caffe_pb2.NetParameter()), path)
+    try:
+        with caffemodel.Model(path, "binary NetParameter") as reader:
+            net, _ = caffemodel.skeleton(reader)
+    except CaffeError as error:
+        raise CaffeError(f"Failed to parse NetParameter file, neither text nor binary: {error}") from error
+    logger.info("%s is a binary NetParameter; Caffe reads text only here", path)
+    for layer in [*net.layer, *net.layers]:
+        layer.ClearField("blobs")
+        if hasattr(layer, "layer"):
+            layer.layer.ClearField("blobs")
+    return upgrade_net(net, path)
 
 
 def upgrade_net(net: caffe_pb2.NetParameter, source: str) -> caffe_pb2.NetParameter:
-    """Bring ``net`` to the current form in place: V1 layers, data fields, ``input`` declarations."""
-    if net.layers:
-        if net.layer:
-            raise CaffeError(
-                f"{source}: Refusing to upgrade inconsistent NetParameter input; it has both 'layer' and "
-                "'layers' fields. Write every layer as 'layer { ... }'."
-            )
-        if any(layer.HasField("layer") for layer in net.layers):
-            raise CaffeError(
-                f"{source}: a net of Caffe's first generation (V0: 'layers {{ layer {{ ... }} }}'), which this "
-                "engine does not read yet. Rewrite it in the current form, 'layer { ... }'."
-            )
-        logger.info(
-            "Attempting to upgrade input file specified using deprecated V1LayerParameter: %s", source
+    """Bring ``net`` to the current form in place and return it.
+
+    In this order: layers of the first generation (V0) to the second (V1); scale, mean_file,
+    crop_size and mirror of V1 data layers to ``transform_param``; V1 layers to the current form;
+    ``input`` with its dims to an Input layer; the three ``param`` of a BatchNorm to multipliers of
+    0. What V0 layers have that their type never had is left out and logged as an error. Raises
+    CaffeError, naming ``source``, for a net that mixes generations or breaks a rule of its own.
+    """
+    for problem in upgrade_reporting(net, source):
+        logger.error("%s", problem)
+    return net
+
+
+def upgrade_reporting(net: caffe_pb2.NetParameter, source: str) -> list[str]:
+    """The work of :func:`upgrade_net`, from ``source``; returns what had to be left out, one line each."""
+    problems = []
+    if net.layers and net.layer:
+        raise CaffeError(
+            f"{source}: Refusing to upgrade inconsistent NetParameter input; it has both 'layer' and "
+            "'layers' fields. Write every layer as 'layer { ... }'."
         )
+    if is_v0(net):
+        _say(source, "V0LayerParameter")
+        problems = upgrade_v0(net, source)
+    if any(_has_transform(layer) for layer in net.layers):
+        _say(source, "transformation parameters")
+    if net.layers:
+        _say(source, "V1LayerParameter")
         for old in net.layers:
             _upgrade_v1(old, net.layer.add())
         net.ClearField("layers")
     if net.input:
+        _say(source, "input fields")
         _upgrade_input(net, source)
-    return net
+    for layer in net.layer:
+        if _old_batch_norm(layer):
+            for spec in layer.param:
+                spec.lr_mult = spec.decay_mult = 0
+    return problems
+
+
+def needs_upgrade(net: caffe_pb2.NetParameter) -> bool:
+    """Has ``net`` anything that :func:`upgrade_net` changes?"""
+    return bool(net.layers or net.input) or any(map(_old_batch_norm, net.layer))
+
+
+def upgrade_solver(solver: caffe_pb2.SolverParameter, source: str) -> caffe_pb2.SolverParameter:
+    """Bring ``solver`` to the current form in place and return it: the old enum ``solver_type`` to ``type``.
+
+    Raises CaffeError, naming ``source``, when both are set.
+    """
+    if solver.HasField("solver_type"):
+        if solver.HasField("type"):
+            raise CaffeError(
+                f"{source}: Failed to upgrade solver: both old 'solver_type' and 'type' are set; these fields, enum "
+                "and string, cannot be both specified in solver proto text. Remove solver_type."
+            )
+        solver.type = _SOLVER_TYPES[solver.SolverType.Name(solver.solver_type)]
+        solver.ClearField("solver_type")
+    return solver
+
+
+def _say(source: str, what: str) -> None:
+    logger.info("Attempting to upgrade input file specified using deprecated %s: %s", what, source)
+
+
+def _old_batch_norm(layer) -> bool:
+    """Is this a BatchNorm whose statistics an old net kept from learning by hand, or forgot to?"""
+    return (
+        layer.type == "BatchNorm"
+        and len(layer.param) == 3
+        and any(spec.lr_mult or spec.decay_mult for spec in layer.param)
+    )
 
 
 def v1_type_name(value: int) -> str:
@@ -100,8 +148,10 @@ def v1_type_name(value: int) -> str:
 
 
 def _upgrade_v1(old, new) -> None:
-    new.name = old.name
-    new.type = v1_type_name(old.type)
+    if old.HasField("name"):
+        new.name = old.name
+    if old.HasField("type"):
+        new.type = v1_type_name(old.type)
     new.bottom.extend(old.bottom)
     new.top.extend(old.top)
     new.loss_weight.extend(old.loss_weight)
@@ -122,21 +172,18 @@ def _upgrade_v1(old, new) -> None:
         name = descriptor.name
         if name.endswith("_param") and name in new.DESCRIPTOR.fields_by_name:
             getattr(new, name).CopyFrom(value)
-    for name in ("data_param", "image_data_param", "window_data_param"):
-        if old.HasField(name):
-            _move_transform(getattr(new, name), new.transform_param)
+    for name in _has_transform(old):
+        data_param = getattr(new, _TRANSFORMED[old.type])
+        setattr(new.transform_param, name, getattr(data_param, name))
+        data_param.ClearField(name)
 
 
-def _move_transform(source, transform) -> None:
-    """Image scaling and cropping moved from the data layers' own messages to transform_param."""
-    for name in ("scale", "mean_file", "crop_size", "mirror"):
-        if source.HasField(name):
-            value = getattr(source, name)
-            if name == "mean_file":
-                transform.mean_file = value
-            else:
-                setattr(transform, name, value)
-            source.ClearField(name)
+def _has_transform(layer) -> list[str]:
+    """Which fields of a V1 data layer's own message belong to transform_param now."""
+    if layer.type not in _TRANSFORMED:
+        return []
+    message = getattr(layer, _TRANSFORMED[layer.type])
+    return [name for name in ("scale", "mean_file", "crop_size", "mirror") if message.HasField(name)]
 
 
 def _upgrade_input(net: caffe_pb2.NetParameter, source: str) -> None:

@@ -51,7 +51,7 @@ def forward(net, wanted: set[str]) -> float:
 def step(net, wanted: set[str]) -> float:
     """Forward and backward of the whole of ``net``: adds to the parameters' diffs, returns the loss.
 
-    The blobs as in :func:`forward`. Raises as the layers do.
+    The blobs, and ``wanted``, as in :func:`forward`. Raises as the layers do.
     """
     params: list = []
     losses: list = []

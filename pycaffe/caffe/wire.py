@@ -24,11 +24,14 @@ from .errors import CaffeError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
+# A hostile file can claim a layer or a blob with every two or three bytes. No real one comes near these.
+MAX_FIELDS, MAX_PARTS = 1 << 19, 1 << 15
+
 # fields of BlobProto
 _DATA, _DIFF, _SHAPE, _DOUBLE_DATA, _DOUBLE_DIFF = 5, 6, 7, 8, 9
 
 
-@dataclass
+@dataclass(slots=True)
 class FloatRun:
     """Where floats lie in the file: ``count`` of ``dtype`` from byte ``offset``, ``stride`` bytes apart."""
 
@@ -38,7 +41,7 @@ class FloatRun:
     stride: int
 
 
-@dataclass
+@dataclass(slots=True)
 class StoredBlob:
     """A BlobProto in a file: its shape, and where its values are.
 
@@ -63,13 +66,19 @@ class StoredBlob:
 
 
 class Reader:
-    """A protobuf file under the cursor of a walk. Use as a context manager."""
+    """A protobuf file under the cursor of a walk. Use as a context manager.
 
-    def __init__(self, path, kind: str):
-        self.path, self.kind = os.fspath(path), kind
+    ``path`` names the file, ``kind`` what it should be (for errors). ``content``, if given, is what
+    stands in the file, and the file is not opened. Raises CaffeError when it cannot be opened.
+    """
+
+    def __init__(self, path, kind: str, content: bytes | None = None):
+        self.path, self.kind = os.fsdecode(os.fspath(path)), kind
         self._jump = 0  # where the walk under way goes on, when a run of fields was taken whole
-        if isinstance(self.path, bytes):
-            self.path = os.fsdecode(self.path)
+        self._fields = self._parts = 0  # met so far
+        if content is not None:
+            self.file, self.size = io.BytesIO(content), len(content)
+            return
         try:
             self.file = open(self.path, "rb")
             self.size = os.fstat(self.file.fileno()).st_size
@@ -109,6 +118,9 @@ class Reader:
         """
         position = start
         while position < end:
+            self._fields += 1
+            if self._fields > MAX_FIELDS:
+                raise self.broken(f"it has more than {MAX_FIELDS} fields beside its numbers")
             self.file.seek(position)
             tag = self._varint(end)
             number, wire_type = tag >> 3, tag & 7
@@ -132,17 +144,37 @@ class Reader:
             if position < self._jump <= end:
                 position, self._jump = self._jump, 0
 
+    def part(self) -> None:
+        """Count a layer, a blob or a run of numbers; CaffeError when there are too many to be true."""
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise self.broken(f"it has more than {MAX_PARTS} layers and blobs")
+
     def bytes(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``."""
         self.file.seek(offset)
         return self.file.read(length)
 
+    def pieces(self, offset: int, length: int) -> Iterator[bytes]:
+        """The same ``length`` bytes from ``offset``, some megabytes at a time."""
+        end = offset + length
+        while offset < end:
+            piece = self.bytes(offset, min(1 << 22, end - offset))
+            if not piece:
+                raise self.broken("it became shorter while it was read")
+            yield piece
+            offset += len(piece)
+
     def text(self, offset: int, length: int) -> str:
-        """A string field's value."""
+        """A string field's value, ``length`` bytes at ``offset``."""
         return self.bytes(offset, length).decode("utf-8", "replace")
 
     def blob(self, start: int, end: int) -> StoredBlob:
-        """The BlobProto in bytes ``start`` to ``end``, its floats left where they are."""
+        """The BlobProto in bytes ``start`` to ``end``, its floats left where they are.
+
+        Raises CaffeError when its shape is impossible or its values are not as many as that says.
+        """
+        self.part()
         blob = StoredBlob()
         legacy = [1, 1, 1, 1]
         dims: list[int] = []
@@ -155,6 +187,7 @@ class Reader:
             elif number == _SHAPE and wire_type == BYTES:
                 dims += self._dims(value, value + length)
             elif number in runs:
+                self.part()
                 item = 4 if number in (_DATA, _DIFF) else 8
                 dtype = f"<f{item}"
                 if wire_type == BYTES:
@@ -176,6 +209,9 @@ class Reader:
             raise self.broken(
                 f"a blob of shape {blob.shape} should hold {math.prod(blob.shape)} values, it holds {blob.count}"
             )
+        gradients = sum(run.count for run in blob.diff)
+        if gradients not in (0, blob.count):
+            raise self.broken(f"a blob of shape {blob.shape} holds {blob.count} values but {gradients} diffs")
         return blob
 
     def _dims(self, start: int, end: int) -> list[int]:
@@ -208,26 +244,54 @@ class Reader:
                 return count + int(equal.argmin())
             count += rows
 
-    def read_floats(self, runs: list[FloatRun], target: np.ndarray) -> None:
-        """Fill ``target`` (flat float32, contiguous) with the runs' values."""
-        filled = 0
+    def read_floats(self, runs: list[FloatRun], target: np.ndarray) -> bool:
+        """Fill ``target`` (flat float32, contiguous) with the runs' values; True if all are finite."""
+        filled, finite = 0, True
         for run in runs:
             part = target[filled : filled + run.count]
             filled += run.count
             if run.dtype == "<f4" and run.stride == 4:
-                self.file.seek(run.offset)
-                if self.file.readinto(memoryview(part).cast("B")) != part.nbytes:
-                    raise self.broken("it became shorter while it was read")
-            else:
-                size = int(run.dtype[-1])
-                raw = self.bytes(run.offset, (run.count - 1) * run.stride + size) if run.count else b""
-                part[...] = np.ndarray(run.count, run.dtype, raw, strides=(run.stride,))
+                finite = self._read_packed(run.offset, part) and finite
+            elif run.count:
+                raw = self.bytes(run.offset, (run.count - 1) * run.stride + int(run.dtype[-1]))
+                with np.errstate(over="ignore"):  # a double that float32 cannot hold becomes infinite
+                    part[...] = np.ndarray(run.count, run.dtype, raw, strides=(run.stride,))
+                finite = all_finite(part) and finite
+        return finite
 
-    def fill(self, blob: Blob, stored: StoredBlob) -> None:
-        """Load a net's blob (of equal count) from the file, its diff too when the file has one."""
-        self.read_floats(stored.data, blob.overwrite())
-        if sum(run.count for run in stored.diff) == blob.count and stored.diff:
+    def _read_packed(self, offset: int, target: np.ndarray) -> bool:
+        self.file.seek(offset)
+        finite = True
+        for at in range(0, target.size, _CHUNK):  # a chunk is still in the cache when it is checked
+            chunk = target[at : at + _CHUNK]
+            if self.file.readinto(memoryview(chunk).cast("B")) != chunk.nbytes:
+                raise self.broken("it became shorter while it was read")
+            finite = finite and all_finite(chunk)
+        return finite
+
+    def fill(self, blob: Blob, stored: StoredBlob) -> bool:
+        """Load a net's blob from ``stored``, of equal count; its diff too when the file has one.
+
+        Returns whether all values are finite.
+        """
+        finite = self.read_floats(stored.data, blob.overwrite())
+        if stored.diff:
             self.read_floats(stored.diff, blob.diff.reshape(-1))
+        return finite
+
+
+_CHUNK = 1 << 16  # 256 KiB
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """True when the flat float32 array has neither NaN nor infinity, at the speed of reading it."""
+    for at in range(0, values.size, _CHUNK):
+        chunk = values[at : at + _CHUNK]
+        with np.errstate(all="ignore"):  # the fastest pass over them; of huge numbers it overflows
+            squares = np.dot(chunk, chunk)
+        if not np.isfinite(squares) and not np.isfinite(chunk).all():
+            return False
+    return True
 
 
 def _signed(value: int) -> int:
@@ -250,6 +314,24 @@ def _header(number: int, length: int) -> bytes:
     return _number(number << 3 | BYTES) + _number(length)
 
 
+def put_field(message: bytearray, number: int, payload: bytes) -> None:
+    """Append field ``number`` (a string or a message, serialized: ``payload``) to a message under way."""
+    message += _header(number, len(payload)) + payload
+
+
+class BlobCopy:
+    """A BlobProto to be written as it lies in an open file, ``length`` bytes from ``offset``."""
+
+    def __init__(self, reader: Reader, offset: int, length: int):
+        self._reader, self._offset, self.size = reader, offset, length
+
+    def write(self, file: io.BufferedIOBase, number: int) -> None:
+        """Write the blob to ``file`` as field ``number`` of the message under way."""
+        file.write(_header(number, self.size))
+        for piece in self._reader.pieces(self._offset, self.size):
+            file.write(piece)
+
+
 class BlobWriter:
     """A BlobProto to be written: shape and float data (and diff), sized before it is written."""
 
@@ -263,7 +345,7 @@ class BlobWriter:
         )
 
     def write(self, file: io.BufferedIOBase, number: int) -> None:
-        """Write the blob as field ``number`` of the message under way."""
+        """Write the blob to ``file`` as field ``number`` of the message under way."""
         file.write(_header(number, self.size))
         for array_number, array in self._arrays:
             file.write(_header(array_number, array.nbytes))
@@ -271,13 +353,13 @@ class BlobWriter:
         file.write(self._shape)
 
 
-def sized(number: int, blobs: list[BlobWriter]) -> int:
+def sized(number: int, blobs: list[BlobWriter | BlobCopy]) -> int:
     """Bytes that ``blobs`` take as field ``number``."""
     return sum(len(_header(number, blob.size)) + blob.size for blob in blobs)
 
 
-def write_message(file, number: int, message: bytes, blob_number: int, blobs: list[BlobWriter]) -> None:
-    """Write a sub-message: its serialized small fields, then its blobs."""
+def write_message(file, number: int, message: bytes, blob_number: int, blobs: list) -> None:
+    """Write field ``number`` to ``file``: a message's serialized small fields, then its blobs as ``blob_number``."""
     file.write(_header(number, len(message) + sized(blob_number, blobs)))
     file.write(message)
     for blob in blobs:

@@ -299,7 +299,6 @@ BROKEN = [
     ('layer { name: "a" type: "Input" top: "x" include {} exclude {} }', "not both"),
     ("layer { nam: 'a' }", "did you mean name"),
     ("layer {", "Failed to parse NetParameter file"),
-    ("layers { layer { name: 'a' type: 'conv' } }", "first generation"),
     ("layer { name: 'a' } layers { name: 'b' }", "inconsistent NetParameter"),
     (
         'layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 } } }'

@@ -139,18 +139,25 @@ def net(job: dict, folder: Path) -> list[tuple[str, float, str]]:
 
 
 def files(folder: Path) -> list[tuple[str, float, str]]:
-    """Every solver type: ten iterations in one engine, saved, ten more in the other; the whole as reference."""
+    """Every solver type: ten iterations in one engine, saved, ten more in the other; the whole as reference.
+
+    With snapshots in either form, binary and HDF5.
+    """
     whole = run_original(runs.resumable_jobs(20), folder / "whole")
     rows = []
-    for saver, first, second in (("ours", run_ours, run_original), ("original", run_original, run_ours)):
-        first(runs.resumable_jobs(10, snapshot=f"{folder}/{saver}_{{name}}"), folder / f"{saver} saves")
-        state = f"{folder}/{saver}_{{name}}_iter_10.solverstate"
-        resumed = second(runs.resumable_jobs(20, resume=state), folder / f"{saver} is resumed")
-        for job, end, reference in zip(runs.resumable_jobs(20), resumed, whole, strict=True):
-            if not isinstance(reference, str):
-                reference = {name: reference[name] for name in reference if name.endswith(" after 20")}
-                end = end if isinstance(end, str) else {name: end[name] for name in reference}
-            rows.append((f"{job['name']} from a state of {saver}", *worst(end, reference)))
+    for form, ending in (("BINARYPROTO", ""), ("HDF5", ".h5")):
+        for saver, first, second in (("ours", run_ours, run_original), ("original", run_original, run_ours)):
+            stem = f"{folder}/{saver}_{{name}}"
+            first(
+                runs.resumable_jobs(10, snapshot=stem, snapshot_format=form), folder / f"{saver} saves {form}"
+            )
+            state = f"{stem}_iter_10.solverstate{ending}"
+            resumed = second(runs.resumable_jobs(20, resume=state), folder / f"{saver} {form} is resumed")
+            for job, end, reference in zip(runs.resumable_jobs(20), resumed, whole, strict=True):
+                if not isinstance(reference, str):
+                    reference = {name: reference[name] for name in reference if name.endswith(" after 20")}
+                    end = end if isinstance(end, str) else {name: end[name] for name in reference}
+                rows.append((f"{job['name']} from a {form} state of {saver}", *worst(end, reference)))
     return rows
 
 

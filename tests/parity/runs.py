@@ -124,7 +124,7 @@ def training_job(directory: Path, weights: Path, dropout: float, iterations: int
     }
 
 
-def resumable_jobs(iterations: int, **more) -> list[dict]:
+def resumable_jobs(iterations: int, snapshot_format: str = "BINARYPROTO", **more) -> list[dict]:
     """Every solver type on data that stays, so that a run can be cut and go on in another engine."""
     inputs = {"data": [None, "normal"], "label": [None, "labels of 3"]}
     return [
@@ -132,7 +132,7 @@ def resumable_jobs(iterations: int, **more) -> list[dict]:
             "kind": "solver",
             "name": f"resume/{name}",
             "net": GIVEN + BODY.replace("DROPOUT", ""),
-            "solver": f"{text} {POLICIES['multistep']} {DECAY}",
+            "solver": f"{text} {POLICIES['multistep']} {DECAY} snapshot_format: {snapshot_format}",
             "inputs": inputs,
             "iterations": iterations,
             **{key: value.format(name=name) for key, value in more.items()},

@@ -15,28 +15,22 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
-class _FilterLayer(TensorLayer):
-    """What the two have in common: one set of filters for every bottom, 0 to 3 spatial axes.
+class WindowLayer(TensorLayer):
+    """Windows over the spatial axes of a blob, as ``convolution_param`` gives them.
 
-    ``convolution_param.axis`` is the channel axis: the axes before it are the batch, those
-    after it are spatial. Sizes are given once, or once per spatial axis, or as ``_h`` and ``_w``.
+    ``axis`` is the channel axis: the axes before it are the batch, those after it are spatial.
+    Sizes are given once, or once per spatial axis, or as ``_h`` and ``_w``.
     """
 
-    min_bottoms = 1
-    min_tops = 1
-    equal_bottoms_tops = True
-    gradient_reads_tops = False
+    def read_windows(self, shape: tuple[int, ...]) -> None:
+        """Note the windows over a bottom of ``shape``.
 
-    def configure(self, shapes):
-        param = self.layer_param.convolution_param
-        self.axis = canonical_axis(self, param.axis, shapes[0])
-        self.num_axes = len(shapes[0])
-        self.channels = shapes[0][self.axis]
-        self.spatial = self.num_axes - self.axis - 1
-        if self.spatial > 3:
-            raise self.error(
-                f"at most 3 spatial axes are supported; bottom[0] has {self.spatial} after axis {self.axis}"
-            )
+        Sets ``axis``, ``channels``, ``spatial`` (the number of spatial axes), and for each of these
+        ``kernel``, ``stride``, ``pad``, ``dilation`` and ``extent``. Raises the layer's error.
+        """
+        self.axis = canonical_axis(self, self.layer_param.convolution_param.axis, shape)
+        self.channels = shape[self.axis]
+        self.spatial = len(shape) - self.axis - 1
         self.kernel = self._sizes("kernel_size", "kernel", None)
         self.stride = self._sizes("stride", "stride", 1)
         self.pad = self._sizes("pad", "pad", 0)
@@ -48,19 +42,6 @@ class _FilterLayer(TensorLayer):
         if 0 in self.dilation:
             raise self.error(f"dilation must be at least 1, found {dims(self.dilation)}")
         self.extent = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
-        self.num_output = param.num_output
-        self.group = param.group
-        if self.num_output == 0:
-            raise self.error("num_output must be greater than 0; set convolution_param { num_output: ... }")
-        if self.group == 0 or self.channels % self.group:
-            raise self.error(f"the {self.channels} input channels must be a multiple of group, {self.group}")
-        if self.num_output % self.group:
-            raise self.error(
-                f"Number of output should be multiples of group. num_output: {self.num_output}, group: {self.group}"
-            )
-        add_blob(self, self._weight_shape(), param.weight_filler)
-        if param.bias_term:
-            add_blob(self, (self.num_output,), param.bias_filler)
 
     def _sizes(self, name, prefix, default) -> tuple[int, ...]:
         """One number per spatial axis, from the field ``name`` or from ``prefix``_h and _w."""
@@ -83,6 +64,52 @@ class _FilterLayer(TensorLayer):
                 f"({name} specified {len(values)} times; {self.spatial} spatial dims)."
             )
         return tuple(values * self.spatial if len(values) == 1 else values)
+
+    def window_count(self, i: int, length: int) -> int:
+        """How many windows there are along spatial axis ``i``, of ``length`` pixels.
+
+        The division truncates toward zero: an axis short of one window by less than the stride
+        still has one.
+        """
+        room = length + 2 * self.pad[i] - self.extent[i]
+        return (room // self.stride[i] if room >= 0 else -(-room // self.stride[i])) + 1
+
+    def completed(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` with zeros behind the spatial axes that are short of their only window."""
+        sizes = zip(x.shape[x.dim() - len(self.pad) :], self.pad, self.extent, strict=True)
+        lacking = [max(0, extent - length - 2 * pad) for length, pad, extent in sizes]
+        return F.pad(x, [n for length in reversed(lacking) for n in (0, length)]) if any(lacking) else x
+
+
+class _FilterLayer(WindowLayer):
+    """What the two have in common: one set of filters for every bottom, 0 to 3 spatial axes."""
+
+    min_bottoms = 1
+    min_tops = 1
+    equal_bottoms_tops = True
+    gradient_reads_tops = False
+
+    def configure(self, shapes):
+        param = self.layer_param.convolution_param
+        self.read_windows(shapes[0])
+        self.num_axes = len(shapes[0])
+        if self.spatial > 3:
+            raise self.error(
+                f"at most 3 spatial axes are supported; bottom[0] has {self.spatial} after axis {self.axis}"
+            )
+        self.num_output = param.num_output
+        self.group = param.group
+        if self.num_output == 0:
+            raise self.error("num_output must be greater than 0; set convolution_param { num_output: ... }")
+        if self.group == 0 or self.channels % self.group:
+            raise self.error(f"the {self.channels} input channels must be a multiple of group, {self.group}")
+        if self.num_output % self.group:
+            raise self.error(
+                f"Number of output should be multiples of group. num_output: {self.num_output}, group: {self.group}"
+            )
+        add_blob(self, self._weight_shape(), param.weight_filler)
+        if param.bias_term:
+            add_blob(self, (self.num_output,), param.bias_filler)
 
     def top_shapes(self, shapes):
         first = shapes[0]
@@ -151,20 +178,13 @@ class Convolution(_FilterLayer):
         return (self.num_output, self.channels // self.group, *self.kernel)
 
     def _output_size(self, i, length):
-        room = length + 2 * self.pad[i] - self.extent[i]
-        return (room // self.stride[i] if room >= 0 else -(-room // self.stride[i])) + 1
+        return self.window_count(i, length)
 
     def _filter(self, bottom, weight, bias):
-        lacking = [
-            max(0, extent - length - 2 * pad)
-            for length, pad, extent in zip(bottom.shape[2:], self.pad, self.extent, strict=False)
-        ]
-        if any(lacking):
-            bottom = F.pad(bottom, [n for length in reversed(lacking) for n in (0, length)])
         conv = _CONV[self.spatial or 1]
         if not self.spatial:
             return conv(bottom, weight, bias, groups=self.group)
-        return conv(bottom, weight, bias, self.stride, self.pad, self.dilation, self.group)
+        return conv(self.completed(bottom), weight, bias, self.stride, self.pad, self.dilation, self.group)
 
 
 @register("Deconvolution")

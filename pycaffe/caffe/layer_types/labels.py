@@ -21,7 +21,10 @@ class LabelRule:
         self.outer = self.inner = 0  # predictions: those before the class axis, times those after it
 
     def check_shapes(self, scores: tuple[int, ...], labels: tuple[int, ...], axis: int, name: str) -> None:
-        """Note the number of predictions; the layer's error unless there are as many labels."""
+        """Note the number of predictions: of ``scores``, without its ``axis``.
+
+        Raises the layer's error, which calls the bottom ``name``, unless there are as many ``labels``.
+        """
         self.outer, self.inner = math.prod(scores[:axis]), math.prod(scores[axis + 1 :])
         if self.outer * self.inner != math.prod(labels):
             raise self.layer.error(
@@ -33,7 +36,7 @@ class LabelRule:
             )
 
     def read(self, labels: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Labels as int64 (outer, inner), those to ignore replaced by 0, and where those are.
+        """``labels`` as int64 (outer, inner), those to ignore replaced by 0, and where those are.
 
         The second is None when nothing can be ignored. Raises the layer's error for a label
         outside 0..classes-1 that is not to be ignored.

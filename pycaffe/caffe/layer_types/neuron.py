@@ -1,4 +1,4 @@
-"""Layers that work on each value by itself: ReLU, Dropout."""
+"""Layers that work on each value by itself: ReLU, PReLU, Dropout (others: pointwise)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from ..fillers import bernoulli
 from ..layer import TensorLayer
 from ..proto import caffe_pb2
 from ..registry import register
+from .rules import add_blob, dims
 
 
-class _NeuronLayer(TensorLayer):
+class NeuronLayer(TensorLayer):
     """One bottom, one top of its shape; the two may be one blob."""
 
     exact_bottoms = 1
@@ -24,7 +25,7 @@ class _NeuronLayer(TensorLayer):
 
 
 @register("ReLU")
-class ReLU(_NeuronLayer):
+class ReLU(NeuronLayer):
     """max(x, 0) + negative_slope min(x, 0); gradient 1 where x > 0, else the slope."""
 
     def configure(self, shapes):
@@ -44,8 +45,43 @@ class ReLU(_NeuronLayer):
             torch.ops.aten.threshold_backward(diff, y, 0, grad_input=diff)
 
 
+@register("PReLU")
+class PReLU(NeuronLayer):
+    """max(x, 0) + slope min(x, 0) with learned slopes; gradient 1 where x > 0, else the slope.
+
+    Bottom (N, C, ...). Blob: the slopes (C), or with ``channel_shared`` one scalar for all channels,
+    0.25 unless ``filler`` says otherwise.
+    """
+
+    gradient_reads_tops = False
+
+    def configure(self, shapes):
+        param = self.layer_param.prelu_param
+        self._check_axes(shapes[0])
+        quarter = caffe_pb2.FillerParameter(type="constant", value=0.25)
+        shape = () if param.channel_shared else (shapes[0][1],)
+        add_blob(self, shape, param.filler if param.HasField("filler") else quarter)
+
+    def _check_axes(self, shape):
+        if len(shape) < 2:
+            raise self.error(f"Number of axes of bottom blob must be >=2. bottom[0] is {dims(shape)}")
+
+    def top_shapes(self, shapes):
+        self._check_axes(shapes[0])
+        slopes = self.blobs[0].shape
+        if slopes and slopes[0] != shapes[0][1]:
+            raise self.error(
+                f"Negative slope size is inconsistent with prototxt config: {slopes[0]} slopes, one for each "
+                f"channel, but bottom[0] is {dims(shapes[0])}"
+            )
+        return [shapes[0]]
+
+    def compute(self, bottoms, params):
+        return [F.prelu(bottoms[0], params[0].reshape(-1))]
+
+
 @register("Dropout")
-class Dropout(_NeuronLayer):
+class Dropout(NeuronLayer):
     """In training each value is 0 with probability ``dropout_ratio``, else divided by 1 - ratio.
 
     In testing the identity. On the CPU the mask is Caffe's own, bit for bit, under one seed.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 
+from .. import common
 from ..errors import CaffeError
 from ..layer import BlobVec, Layer
+from ..proto import caffe_pb2
 from ..registry import register
 
 
@@ -20,6 +22,11 @@ def make_python_layer(layer_param) -> Layer:
     where = f"layer '{layer_param.name}' (Python)"
     if not param.module or not param.layer:
         raise CaffeError(f"{where}: python_param needs both 'module' and 'layer'")
+    if layer_param.phase == caffe_pb2.TRAIN and common.solver_count() > 1 and not common.multiprocess():
+        raise CaffeError(
+            f"{where}: PythonLayer does not support CLI Multi-GPU, use train.py: with set_solver_count above 1, "
+            "run each solver in a process of its own, and say so with set_multiprocess(True)"
+        )
     try:
         module = importlib.import_module(param.module)
     except ModuleNotFoundError as error:

@@ -12,7 +12,7 @@ from ..registry import register
 from .rules import axis_or_legacy, dims
 
 
-class _SharingLayer(TensorLayer):
+class SharingLayer(TensorLayer):
     """A layer whose tops may be its only bottom under other names: no value is copied then.
 
     Tops that ``shares`` says are the bottom's use its memory; the gradient of a single one is the
@@ -49,7 +49,7 @@ class _SharingLayer(TensorLayer):
 
 
 @register("Split")
-class Split(_SharingLayer):
+class Split(SharingLayer):
     """One blob under several names, for several readers. The tops share the bottom's memory."""
 
     exact_bottoms = 1
@@ -81,7 +81,7 @@ class _Fan(torch.autograd.Function):
 
 
 @register("Concat")
-class Concat(_SharingLayer):
+class Concat(SharingLayer):
     """The bottoms one after another along ``axis`` (1). A single one shares its memory with the top."""
 
     min_bottoms = 1
@@ -111,7 +111,7 @@ class Concat(_SharingLayer):
 
 
 @register("Slice")
-class Slice(_SharingLayer):
+class Slice(SharingLayer):
     """The bottom cut along ``axis`` (1) at each ``slice_point``, or into equal parts.
 
     A single top shares its memory with the bottom.

@@ -6,14 +6,12 @@ import torch
 import torch.nn.functional as F
 
 from ..layer import TensorLayer
-from ..proto import caffe_pb2
 from ..registry import register
 from .labels import LabelRule
-from .rules import canonical_axis, dims
+from .loss_rules import Denominator, Loss
+from .rules import canonical_axis
 
 FLT_MIN = torch.finfo(torch.float32).tiny
-
-_LOSS = caffe_pb2.LossParameter
 
 
 @register("Softmax")
@@ -32,7 +30,7 @@ class Softmax(TensorLayer):
 
 
 @register("SoftmaxWithLoss")
-class SoftmaxWithLoss(TensorLayer):
+class SoftmaxWithLoss(Loss):
     """Multinomial logistic loss of softmax probabilities: sum of -log p[label] over a denominator.
 
     Bottoms: scores (N, C, ...) with C on ``softmax_param.axis`` (1), and labels, one a prediction
@@ -48,29 +46,19 @@ class SoftmaxWithLoss(TensorLayer):
     and counts.
     """
 
-    exact_bottoms = 2
+    exact_tops = None
     min_tops = 1
     max_tops = 2
-    auto_tops = True
-    is_loss = True
-    gradient_refused = (1,)
-    force_backward_refused = (1,)
 
     def configure(self, shapes):
         param = self.layer_param.loss_param
         self.rule = LabelRule(self, param.ignore_label if param.HasField("ignore_label") else None)
-        self.normalization = param.normalization
-        if not param.HasField("normalization") and param.HasField("normalize"):
-            self.normalization = _LOSS.VALID if param.normalize else _LOSS.BATCH_SIZE
+        self.denominator = Denominator(param)
 
     def top_shapes(self, shapes):
         scores, labels = shapes
         self.axis = canonical_axis(self, self.layer_param.softmax_param.axis, scores)
-        if not labels or scores[0] != labels[0]:
-            raise self.error(
-                "The data and label should have the same first dimension. "
-                f"Scores are {dims(scores)}, labels {dims(labels)}"
-            )
+        self.check_items(scores, labels)
         self.rule.check_shapes(scores, labels, self.axis, "softmax axis")
         return [(), scores][: max(1, len(self.layer_param.top))]
 
@@ -78,19 +66,9 @@ class SoftmaxWithLoss(TensorLayer):
         scores, labels = bottoms
         folded = scores.reshape(self.rule.outer, scores.shape[self.axis], self.rule.inner)
         labels, ignored = self.rule.read(labels, folded.shape[1])
-        loss, probability = _Loss.apply(folded, labels, ignored, self._denominator(labels, ignored))
+        denominator = self.denominator.of(self.rule.outer, labels.numel(), ignored)
+        loss, probability = _Loss.apply(folded, labels, ignored, denominator)
         return [loss, probability.view(scores.shape)][: max(1, len(self.layer_param.top))]
-
-    def _denominator(self, labels: torch.Tensor, ignored: torch.Tensor | None) -> torch.Tensor | float:
-        if self.normalization == _LOSS.VALID and ignored is not None:
-            return (labels.numel() - ignored.sum()).clamp(min=1)
-        counts = {
-            _LOSS.FULL: labels.numel(),
-            _LOSS.VALID: labels.numel(),
-            _LOSS.BATCH_SIZE: self.rule.outer,
-            _LOSS.NONE: 1,
-        }
-        return max(1, counts[self.normalization])
 
 
 class _Loss(torch.autograd.Function):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import fcn
+from . import fcn, losses, norms, pointwise, recurrent, shapes
 
-FAMILIES = (fcn,)
+FAMILIES = (fcn, losses, norms, pointwise, recurrent, shapes)
 
 
 def all_cases() -> list[dict]:

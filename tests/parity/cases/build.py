@@ -34,6 +34,7 @@ def case(name, net, inputs=None, phase="TRAIN", backward=True, filled=False, twi
 # where a type's options are in another type's message
 _MESSAGES = {
     "Deconvolution": "convolution_param",
+    "Im2col": "convolution_param",
     "LSTM": "recurrent_param",
     "RNN": "recurrent_param",
     "SoftmaxWithLoss": "loss_param",

@@ -1,0 +1,57 @@
+"""Which item of a data set comes when, and its loading ahead of time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+
+class Order:
+    """Which item comes k-th: ``order[k]``, a pure function of (size, seed, k).
+
+    With a seed, items are drawn with replacement (floor of a uniform draw times the size, from a
+    generator of its own: the release's order under Python 2). Without, they come in file order,
+    round and round.
+    """
+
+    def __init__(self, size: int, seed: int | None = None):
+        self.size, self.seed = size, seed
+        self._restart()
+
+    def _restart(self) -> None:
+        self._random, self._drawn, self._last = random.Random(self.seed), 0, 0
+
+    def __getitem__(self, k: int) -> int:
+        if self.seed is None:
+            return k % self.size
+        if k < self._drawn - 1:
+            self._restart()
+        while self._drawn <= k:
+            self._last = int(self._random.random() * self.size)
+            self._drawn += 1
+        return self._last
+
+
+class Ahead:
+    """The results of ``load(k, order[k])`` for k = 0, 1, ..., made ahead of time by one worker thread.
+
+    Neither the order nor the results depend on the thread; what ``load`` raises is raised by
+    :meth:`get`.
+    """
+
+    def __init__(self, load: Callable[[int, int], Any], order: Order, depth: int = 3):
+        self._load, self._order, self._depth = load, order, depth
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="data")
+        self._loading: dict[int, Future] = {}
+
+    def get(self, k: int) -> Any:
+        """The k-th result; starts on the next ``depth``, and forgets all others."""
+        wanted = range(k, k + self._depth + 1)
+        for gone in [i for i in self._loading if i not in wanted]:
+            self._loading.pop(gone).cancel()
+        for i in wanted:
+            if i not in self._loading:
+                self._loading[i] = self._pool.submit(self._load, i, self._order[i])
+        return self._loading[k].result()
