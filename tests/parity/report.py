@@ -18,6 +18,7 @@ from pathlib import Path
 
 import cases
 import compare
+import data_jobs
 import refusals
 import runs
 
@@ -43,7 +44,9 @@ def comparisons(names: list[str], folder: Path):
             types.setdefault(result[0].partition("/")[0], []).append(result)
         for kind, results in types.items():
             yield kind, results, ARRAYS
-        yield "refusals in the same words", compare.refusals(refusals.jobs(), folder / "refusals"), 0
+        yield "data layers", compare.both(data_jobs.jobs(folder), folder / "data"), 0
+        refused = [*refusals.jobs(), *data_jobs.refused(folder)]
+        yield "refusals in the same words", compare.refusals(refused, folder / "refusals"), 0
         yield "solvers, 50 iterations", compare.both(runs.solver_jobs(), folder / "solvers"), ARRAYS
         yield "snapshots, both ways", compare.files(folder / "files"), ARRAYS
     for name in names or runs.model_directories():

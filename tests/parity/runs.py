@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from caffe.proto import caffe_pb2
+from google.protobuf import text_format
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def model_directories() -> list[str]:
     """The names of the directories that hold a net."""
-    return sorted(path.parent.name for path in ROOT.glob("*/net.py"))
+    return sorted(path.parent.name for path in ROOT.glob("*/solve.py"))
 
 
 def net_jobs(names, sizes=((61, 47),)) -> list[dict]:
     """Train and deploy net of each model directory, on random images of ``sizes`` (height, width)."""
     jobs = []
     for name in names:
-        for file in sorted((ROOT / name).glob("*.prototxt")):
-            if file.name.startswith("solver"):
-                continue
+        for file in (ROOT / name / "deploy.prototxt", ROOT / name / "train.prototxt"):
             for height, width in sizes:
-                inputs = {"data": [[1, 3, height, width], "image"]}
-                if file.stem != "deploy":
-                    inputs["label"] = [[1, 1, height, width], "labels ignored"]
+                inputs = _inputs(file, height, width)
                 phase = "TRAIN" if file.stem.startswith("train") else "TEST"
                 jobs.append(
                     {
@@ -35,6 +34,27 @@ def net_jobs(names, sizes=((61, 47),)) -> list[dict]:
                     }
                 )
     return jobs
+
+
+def _inputs(file: Path, height: int, width: int) -> dict[str, list]:
+    """What stands for the data layer of a net: images of the deploy net's channels, and labels."""
+    deploy = text_format.Parse((file.parent / "deploy.prototxt").read_text(), caffe_pb2.NetParameter())
+    inputs = {
+        layer.top[0]: [[1, layer.input_param.shape[0].dim[1], height, width], "image"]
+        for layer in deploy.layer
+        if layer.type == "Input"
+    }
+    if file.stem != "deploy":
+        net = text_format.Parse(file.read_text(), caffe_pb2.NetParameter())
+        losses = [layer for layer in net.layer if layer.type == "SoftmaxWithLoss"]
+        inputs |= {
+            layer.bottom[1]: [
+                [1, 1, height, width],
+                "labels of 3" if layer.bottom[1] == "geo" else "labels ignored",
+            ]
+            for layer in losses
+        }
+    return inputs
 
 
 # Random images and labels drawn by DummyData under the solver's seed, and dropout: all of it must

@@ -22,6 +22,7 @@ import numpy as np
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import caffe
+import data_jobs
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
@@ -302,7 +303,18 @@ def mean_loss(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(-taken[labels != 255].mean())
 
 
-KINDS = {"layer": run_layer, "net": run_net, "solver": run_solver, "training": run_training}
+def run_data(job: dict) -> dict:
+    """A net with a data layer of its own, on files (see ``data_jobs``)."""
+    return data_jobs.run(job, open_net)
+
+
+KINDS = {
+    "data": run_data,
+    "layer": run_layer,
+    "net": run_net,
+    "solver": run_solver,
+    "training": run_training,
+}
 
 if __name__ == "__main__":
     main()
