@@ -43,13 +43,15 @@ class Parent:
 
     Weights go to the layers of the same names. Where they do not, ``prototxt`` is the parent's deploy net,
     ``suffix`` what its layers' names get here (late fusion), and ``change(net, parent_net)`` fills the
-    layer ``changed``, by functions of ``surgery``, and returns their report.
+    layer ``changed``, by functions of ``surgery``, and returns their report. A net can do without
+    an ``optional`` parent: it starts from its fillers then.
     """
 
     name: str
     files: tuple[str, ...]
     how: str
     prototxt: str = ""
+    optional: bool = False
     suffix: str = ""
     changed: str = ""
     change: Callable[[caffe.Net, caffe.Net], surgery.Report] | None = None
@@ -82,7 +84,7 @@ class Parent:
 
 def classifier(name: str, **more) -> Parent:
     """An ImageNet classifier made convolutional, ``vgg16`` for one; ``more``: fields of Parent."""
-    if more:
+    if "change" in more:
         more["prototxt"] = f"../ilsvrc-nets/{name}-fcn.prototxt"
     how = f"cd ilsvrc-nets && python convert.py {name}, which says where the published file is"
     return Parent(f"{name}-fcn", (f"../ilsvrc-nets/{name}-fcn.caffemodel",), how, **more)
@@ -90,7 +92,7 @@ def classifier(name: str, **more) -> Parent:
 
 def stage(directory: str, released: str = "", **more) -> Parent:
     """The net of another model directory, trained here or as released; ``more``: fields of Parent."""
-    if more:
+    if "suffix" in more or "change" in more:
         more["prototxt"] = f"../{directory}/deploy.prototxt"
     files, how = [f"../{directory}/snapshot/train_iter_*.caffemodel"], f"cd {directory} && python solve.py"
     if released:
@@ -224,7 +226,8 @@ class Run:
                 try:
                     weights.append((parent, parent.find()))
                 except DataError as error:
-                    problems.append(str(error))
+                    if not parent.optional:
+                        problems.append(str(error))
         for param in (self.train_param, self.test_param):
             try:
                 _source_ids(param)

@@ -1,6 +1,6 @@
-"""Train mini-FCN-8s on three photographs, from random weights: no parent, no download, a few minutes."""
+"""Train mini-FCN-8s on three photographs: from mini-FCN-16s if that was trained, else from random weights."""
 
 import training
 
 if __name__ == "__main__":
-    training.main(__file__, rounds=3)
+    training.main(__file__, training.stage("mini-fcn16s", optional=True), rounds=3)
