@@ -15,7 +15,7 @@ import numpy as np
 from ahead import Ahead, Order
 from files import DataError, read_lines
 from images import IGNORE, check_label, load_image, shifted
-from param_str import SEED, Key, ParamLayer, are_numbers, flag, integer, text
+from param_str import REQUIRED, SEED, Key, ParamLayer, are_numbers, flag, integer, text
 
 ROOT = Path(__file__).resolve().parent
 live: weakref.WeakSet[SeededLayer] = weakref.WeakSet()  # every such layer of a living net
@@ -74,7 +74,7 @@ class SeededLayer(ParamLayer):
             if type(position) is not int or position < 0 or type(seed) not in (int, type(None)):
                 raise ValueError("position must be a count, seed an integer or null")
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.who()}: {state!r} is no state of a data layer ({error})") from None
+            raise DataError(f"{self.who()}: {state!r} is no state of such a layer ({error})") from None
         self.start(position, seed)
 
     def skip_to(self, position: int) -> None:
@@ -82,11 +82,10 @@ class SeededLayer(ParamLayer):
         self.position = position
 
 
-def bgr(*default: float) -> Key:
+def bgr(default: Any = REQUIRED) -> Key:
     """A key for a photograph's mean; required unless there is a ``default``."""
-    more = {"default": default} if default else {}
     must = "three numbers, B, G, R, such as (104.00699, 116.66877, 122.67892)"
-    return Key(must, lambda value: are_numbers(value, 3), **more)
+    return Key(must, lambda value: are_numbers(value, 3), default)
 
 
 class SegDataLayer(SeededLayer):
@@ -99,9 +98,9 @@ class SegDataLayer(SeededLayer):
     at first sight). A data set adds the keys of its directories. A leading ``../data`` in them is
     replaced by the environment variable FCN_DATA if that is set.
 
-    Drawn items can be augmented (section 4.3), all tops of one alike: ``mirror`` (default False)
-    flips every other one left to right; ``jitter`` (default 0; the paper's is 32) moves each by up to so many
-    pixels in both directions, and fills in with the mean, and with void labels.
+    Drawn items can be augmented (section 4.3), all tops of one alike: ``mirror`` (default False) flips
+    each left to right with probability 1/2; ``jitter`` (default 0; the paper's is 32) moves each by up to
+    so many pixels along both axes, and fills in with the mean, and with void labels.
 
     Tops: images, 1 x C x H x W float, minus mean, and labels, 1 x 1 x H x W class indices, 255 for
     void. Each forward consumes one item; ``reshape`` loads it and sizes the tops.

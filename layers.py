@@ -106,7 +106,7 @@ class NYUDSegDataLayer(SegDataLayer):
         **SegDataLayer.keys,
         # the release's numbers in the release's order: they look like R, G, B, yet B, G, R is what they
         # were subtracted from when its weights were trained
-        "mean": bgr(116.190, 97.203, 92.318),
+        "mean": bgr((116.190, 97.203, 92.318)),
         "mean_depth": Key("a number", is_number, 7.844),
         "mean_hha": Key(
             "three numbers, of disparity, height and angle",
@@ -165,7 +165,7 @@ class SIFTFlowSegDataLayer(SegDataLayer):
         "siftflow_dir": text(),
         "tops": some_of(tops),
         **SegDataLayer.keys,
-        "mean": bgr(114.578, 115.294, 108.353),
+        "mean": bgr((114.578, 115.294, 108.353)),
         "classes": integer(1, 255, 33),
         "classes_geo": integer(1, 255, 3),
     }
@@ -240,7 +240,7 @@ class PASCALContextSegDataLayer(SegDataLayer):
         "voc_dir": text(),
         "context_dir": text(),
         **SegDataLayer.keys,
-        "mean": bgr(104.007, 116.669, 122.679),
+        "mean": bgr((104.007, 116.669, 122.679)),
         "classes": integer(1, 255, 60),
     }
 

@@ -206,7 +206,7 @@ class Run:
         self.heads = [
             score.Head(layer.bottom[0], layer.bottom[1], layer.top[0])
             for layer in self.test_param.layer
-            if layer.type == "SoftmaxWithLoss"
+            if is_loss(layer)
         ]
         self.dataset = _data_layer(self.test_param)[0].dataset
         self.stopped = False
@@ -315,7 +315,7 @@ class LossMeter:
 
     def __init__(self, net, param: caffe_pb2.NetParameter):
         self.net = net
-        self.losses = [layer for layer in param.layer if layer.type == "SoftmaxWithLoss"]
+        self.losses = [layer for layer in param.layer if is_loss(layer)]
         self.recent: deque[tuple[float, float]] = deque(maxlen=self.WINDOW)
         self.chance = sum(math.log(net.blobs[layer.bottom[0]].shape[1]) for layer in self.losses)
         self._flat = 0
@@ -336,7 +336,12 @@ class LossMeter:
         self.recent.append((total, per_pixel))
 
     def _share(self, layer) -> float:
-        """Factor from this layer's loss to loss per labelled pixel, for the last image."""
+        """Factor from this layer's loss to loss per labelled pixel, for the last image.
+
+        A loss written in Python is taken for a mean already.
+        """
+        if layer.type == "Python":
+            return 1.0
         labels = self.net.blobs[layer.bottom[1]].data
         param = layer.loss_param
         valid = labels.size
@@ -380,6 +385,12 @@ class LossMeter:
                 f"the loss per pixel has been {self.chance:.4f} = ln C for 100 iterations: all scores are equal, so "
                 "nothing is learned. Some layer is zero or its learning rate is; look at the report of copied weights."
             )
+
+
+def is_loss(layer) -> bool:
+    """Is this LayerParameter a loss of scores against labels: Caffe's, or a Python layer with a loss_weight?"""
+    weighted = layer.type == "Python" and any(layer.loss_weight) and len(layer.bottom) == 2
+    return layer.type == "SoftmaxWithLoss" or weighted
 
 
 def _net_files(proto, solver: str) -> tuple[str, str]:

@@ -93,7 +93,9 @@ def test_a_hole_in_the_depth_has_no_logarithm(tmp_path, tree):
     with pytest.raises(DataError, match=r"img_5001\.png has 2 pixels of depth 0"):
         nyud(tmp_path)
     Image.fromarray(depth.astype(np.uint8)).save(path)
-    with pytest.raises(DataError, match=r"img_5001\.png has mode L; depth is in millimetres, as a 16-bit PNG"):
+    with pytest.raises(
+        DataError, match=r"img_5001\.png has mode L; depth is in millimetres, as a 16-bit PNG"
+    ):
         nyud(tmp_path)
 
 
@@ -107,11 +109,20 @@ def test_deep_depth_is_not_cut(tmp_path, tree):
 @pytest.mark.parametrize(
     "saved, said",
     [
-        ({"segmentation": np.full((12, 10), 41)}, r"img_5001\.mat holds 40 \(120 pixels\); valid are 0 to 39"),
-        ({"segmentation": np.full((12, 10), 894)}, "holds values from 894 to 894; valid are the integers 0 to 255"),
+        (
+            {"segmentation": np.full((12, 10), 41)},
+            r"img_5001\.mat holds 40 \(120 pixels\); valid are 0 to 39",
+        ),
+        (
+            {"segmentation": np.full((12, 10), 894)},
+            "holds values from 894 to 894; valid are the integers 0 to 255",
+        ),
         ({"segmentation": np.full((12, 10), 1.5)}, r"from 1\.5 to 1\.5; valid are the integers"),
         ({"segmentation": np.ones((12, 11))}, r"img_5001\.mat is 11 x 12 pixels, its color 10 x 12"),
-        ({"segmentation": np.ones((12, 10, 2))}, r"no MATLAB file with segmentation \(ValueError: .*\(12, 10, 2\)"),
+        (
+            {"segmentation": np.ones((12, 10, 2))},
+            r"no MATLAB file with segmentation \(ValueError: .*\(12, 10, 2\)",
+        ),
         ({"other": 1}, r"no MATLAB file with segmentation \(KeyError"),
     ],
 )
@@ -141,5 +152,7 @@ def test_wrong_tops_are_told(tmp_path, tree, tops, said):
 
 def test_as_many_tops_as_asked_for(tmp_path, tree):
     params = {"nyud_dir": str(tmp_path / "nyud"), "split": "test", "tops": ["color", "label"]}
-    with pytest.raises(DataError, match="has 0 bottoms and 3 tops; it takes no bottom, and the tops color, label"):
+    with pytest.raises(
+        DataError, match="has 0 bottoms and 3 tops; it takes no bottom, and the tops color, label"
+    ):
         data_net(tmp_path / "n.prototxt", "NYUDSegDataLayer", params, tops=("a", "b", "c"))

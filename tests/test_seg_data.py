@@ -11,12 +11,14 @@ import caffe
 import numpy as np
 import pytest
 import scipy.io
-from PIL import Image
 import trees
+from caffe.proto import caffe_pb2
+from PIL import Image
 from trees import MEAN, data_net, items, voc_tree
 
 import feed
 import layers
+import nets
 import vis
 from ahead import Ahead, Order
 from files import DataError
@@ -158,7 +160,7 @@ def test_resume_moves_the_training_nets_only(tmp_path, tree):
 
 @pytest.mark.parametrize("state", ["", "{}", '{"position": -1, "seed": 1}', '{"position": 1, "seed": "x"}'])
 def test_a_wrong_state_is_refused(tmp_path, tree, state):
-    with pytest.raises(DataError, match="no state of a data layer"):
+    with pytest.raises(DataError, match="no state of such a layer"):
         voc(tmp_path)[1].set_state(state)
 
 
@@ -373,6 +375,20 @@ def test_source_ids_needs_no_net(tmp_path, tree):
         layers.VOCSegDataLayer.source_ids(str(params))
     with pytest.raises(DataError, match="lacks sbdd_dir"):
         layers.SBDDSegDataLayer.outside("{'split': 'train', 'mean': (1, 2, 3)}")
+
+
+def test_the_layers_take_what_every_model_directory_tells_them():
+    told = set()
+    for path in feed.ROOT.glob("*/*.prototxt"):
+        if path.stem.startswith(("train", "val", "test")):
+            for layer in nets.read_prototxt(path, caffe_pb2.NetParameter()).layer:
+                if layer.python_param.module == "layers":
+                    params = (
+                        getattr(layers, layer.python_param.layer).outside(layer.python_param.param_str).params
+                    )
+                    assert len(params.get("tops", layer.top)) == len(layer.top)
+                    told.add(layer.python_param.layer)
+    assert len(told) == 5
 
 
 def test_class_names_are_in_the_order_of_the_outputs():

@@ -52,7 +52,9 @@ def test_the_tops_that_are_asked_for(tmp_path, tree, tops):
 def test_each_labeling_has_its_own_classes(tmp_path, tree):
     path = tmp_path / "sift/GeoLabels" / SIFT_FOLDER / "coast_nat1.mat"
     savemat(path, {"S": np.full((12, 12), 4, np.int16)})
-    with pytest.raises(DataError, match=r"GeoLabels.*coast_nat1\.mat holds 3 \(144 pixels\); valid are 0 to 2"):
+    with pytest.raises(
+        DataError, match=r"GeoLabels.*coast_nat1\.mat holds 3 \(144 pixels\); valid are 0 to 2"
+    ):
         sift_flow(tmp_path)
     sift_flow(tmp_path, tops=("data", "sem"))
     sift_flow(tmp_path, classes_geo=4)
