@@ -1,9 +1,13 @@
 """Segment images with a trained net:
 
     python infer.py photo.jpg folder/ --model voc-fcn8s
+    python infer.py photo.png --hha hha.png --model nyud-fcn32s-color-hha
 
 For each image it writes an indexed PNG of class numbers (VOC's palette) and an overlay with a legend,
-and lists the classes with their share of the pixels.
+and lists the classes with their share of the pixels; of a net with several heads, for each head. Images are
+what the net sees first: photographs, or HHA images for a net that sees nothing else. What it sees
+besides is given by --depth (16-bit PNG, millimetres) or --hha (three channels: disparity, height,
+angle): a file, or a folder with one for each image, called as the image is.
 """
 
 from __future__ import annotations
@@ -12,8 +16,9 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("GLOG_minloglevel", "2")  # before Caffe is imported: no line per layer
@@ -28,14 +33,25 @@ import nets
 import surgery
 import training
 import vis
-from feed import ROOT, SegDataLayer, class_names
+from feed import ROOT, SegDataLayer, class_names, planes
 from files import DataError, read_lines
 
-# the authors' weights, by the model directory that they fit
+# the authors' weights, by the model directory that they fit, and their size in MB
 RELEASED = {
-    "voc-fcn32s": "fcn32s-heavy-pascal.caffemodel",
-    "voc-fcn16s": "fcn16s-heavy-pascal.caffemodel",
-    "voc-fcn8s": "fcn8s-heavy-pascal.caffemodel",
+    "voc-fcn-alexnet": ("fcn-alexnet-pascal", 235),
+    "voc-fcn32s": ("fcn32s-heavy-pascal", 545),
+    "voc-fcn16s": ("fcn16s-heavy-pascal", 539),
+    "voc-fcn8s": ("fcn8s-heavy-pascal", 538),
+    "voc-fcn8s-atonce": ("fcn8s-atonce-pascal", 538),
+    "nyud-fcn32s-color": ("nyud-fcn32s-color-heavy", 564),
+    "nyud-fcn32s-hha": ("nyud-fcn32s-hha-heavy", 564),
+    "nyud-fcn32s-color-hha": ("nyud-fcn32s-color-hha-heavy", 1102),
+    "siftflow-fcn32s": ("siftflow-fcn32s-heavy", 556),
+    "siftflow-fcn16s": ("siftflow-fcn16s-heavy", 542),
+    "siftflow-fcn8s": ("siftflow-fcn8s-heavy", 539),
+    "pascalcontext-fcn32s": ("pascalcontext-fcn32s-heavy", 597),
+    "pascalcontext-fcn16s": ("pascalcontext-fcn16s-heavy", 553),
+    "pascalcontext-fcn8s": ("pascalcontext-fcn8s-heavy", 542),
 }
 HOST = "http://dl.caffe.berkeleyvision.org/"
 
@@ -55,13 +71,14 @@ def find_weights(model: Path) -> Path:
     snapshots = model.glob("snapshot/*.caffemodel")
     newest = sorted(snapshots, key=lambda p: (training.iteration_of(p), p.stat().st_mtime), reverse=True)[:1]
     candidates = [model / f"{name}.caffemodel", *newest]
-    candidates += [model / RELEASED[name]] if name in RELEASED else []
+    released, size = RELEASED.get(name, ("", 0))
+    candidates += [model / f"{released}.caffemodel"] if released else []
     for path in candidates:
         if path.is_file():
             return path
     ways = [f"train it: python {name}/solve.py"]
-    if name in RELEASED:
-        ways.insert(0, f"download the authors' {HOST}{RELEASED[name]} (540 MB) into {model}")
+    if released:
+        ways.insert(0, f"download the authors' {HOST}{released}.caffemodel ({size} MB) into {model}")
     if not name.startswith("mini-"):
         ways.append("use a small net that trains in minutes: make demo, then --model mini-fcn8s")
     looked = [model / f"{name}.caffemodel", model / "snapshot" / "*.caffemodel", *candidates[1:]]
@@ -73,32 +90,71 @@ def find_weights(model: Path) -> Path:
 
 
 def data_layer(model: Path) -> SegDataLayer | None:
-    """The data layer of the model's ``val.prototxt``, outside its net: it knows the mean and the data set."""
-    path = model / "val.prototxt"
-    for layer in nets.read_prototxt(path, caffe_pb2.NetParameter()).layer if path.is_file() else ():
-        cls = getattr(layers, layer.python_param.layer, None)
-        if layer.type == "Python" and cls:
-            return cls.outside(layer.python_param.param_str)
+    """The data layer that the model is scored with, outside its net: it knows means and the data set.
+
+    Of ``val.prototxt`` or ``test.prototxt``, whichever there is.
+    """
+    for path in (model / "val.prototxt", model / "test.prototxt"):
+        for layer in nets.read_prototxt(path, caffe_pb2.NetParameter()).layer if path.is_file() else ():
+            cls = getattr(layers, layer.python_param.layer, None)
+            if layer.type == "Python" and cls:
+                return cls.outside(layer.python_param.param_str)
     return None
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a net sees in its blob ``blob``: ``kind`` is "data" or "color" (photographs), "depth" or "hha".
+
+    ``read`` gives the values of a file, C x H x W float32, as the net was trained on them.
+    """
+
+    blob: str
+    kind: str
+    read: Callable[[str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a net says: the blob of its scores, its head's name ("" of an only one), names of classes."""
+
+    blob: str
+    head: str
+    names: list[str]
+
+
+PHOTOGRAPHS = ("data", "color")
+CHANNELS = {"data": 3, **nets.NYUD_CHANNELS}
 
 
 @dataclass
 class Segmenter:
-    """A deploy net with its weights, mean and class names, ready to segment images."""
+    """A deploy net with its weights, ready to segment what :meth:`read` gives."""
 
     net: caffe.Net
-    mean: np.ndarray  # B, G, R
-    names: list[str]
+    inputs: list[Input]
+    outputs: list[Output]
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The class of every pixel (H x W) of a photograph (H x W x 3, uint8 RGB)."""
-        blob = self.net.blobs["data"]
-        values = image[:, :, ::-1].astype(np.float32)
-        values -= self.mean
-        blob.reshape(1, 3, *image.shape[:2])
-        blob.data[...] = values.transpose(2, 0, 1)
+    def read(self, files: Sequence[str]) -> list[np.ndarray]:
+        """The values of the files of one image, one for each input. Raises DataError for unequal sizes."""
+        values = [i.read(file) for i, file in zip(self.inputs, files, strict=True)]
+        for file, other in zip(files, values, strict=True):
+            (height, width), (rows, columns) = other.shape[1:], values[0].shape[1:]
+            if (height, width) != (rows, columns):
+                raise DataError(
+                    f"{file} is {width} x {height} pixels, its image {files[0]} {columns} x {rows}: "
+                    "they must be of one size"
+                )
+        return values
+
+    def __call__(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """For each output the class of every pixel, H x W."""
+        for i, value in zip(self.inputs, values, strict=True):
+            blob = self.net.blobs[i.blob]
+            blob.reshape(1, *value.shape)
+            blob.data[...] = value
         self.net.forward()
-        return self.net.blobs["score"].data[0].argmax(0)
+        return [self.net.blobs[output.blob].data[0].argmax(0) for output in self.outputs]
 
 
 def load(args: argparse.Namespace) -> Segmenter:
@@ -109,27 +165,111 @@ def load(args: argparse.Namespace) -> Segmenter:
     weights = Path(args.weights) if args.weights else find_weights(model)
     data = data_layer(model)
     if not (args.mean or data):
-        raise DataError(f"{model} has no val.prototxt that says which mean to subtract: give --mean B G R")
-    mean = args.mean or data.params["mean"]
-    if args.classes:
-        names = read_lines(args.classes, "class list")
-    else:
-        names = class_names(data.dataset) if data else []
+        raise DataError(
+            f"{model} has no val.prototxt or test.prototxt that says which mean to subtract: give --mean B G R"
+        )
+    lists = [read_lines(path, "class list") for path in args.classes or ()]
     device = training.choose_device(args.gpu, args.cpu)
     net = caffe.Net(str(deploy), caffe.TEST)
-    for blob in ("data", "score"):
-        if blob not in net.blobs:
-            raise DataError(f"{deploy} has no blob {blob!r}; it has {', '.join(net.blobs)}")
-    channels, classes = net.blobs["data"].shape[1], net.blobs["score"].shape[1]
-    if channels != 3:
-        raise DataError(f"{deploy} takes {channels} channels; infer.py feeds it photographs, which have 3")
-    if names and len(names) != classes:
-        raise DataError(
-            f"there are {len(names)} class names for the {classes} classes of {deploy}: give --classes"
-        )
+    inputs = _inputs(net, deploy, data, args.mean)
+    outputs = _outputs(net, deploy, data, lists)
     _load_weights(net, proto, weights)
     print(f"{model.resolve().name} on {device}, weights {_short(weights)}", flush=True)
-    return Segmenter(net, np.array(mean, dtype=np.float64), names)
+    return Segmenter(net, inputs, outputs)
+
+
+def _inputs(net, deploy: Path, data: SegDataLayer | None, mean) -> list[Input]:
+    """The inputs of ``net``, read as its data layer ``data`` reads them, with another ``mean`` if given."""
+    kinds = (
+        [top for top in data.params.get("tops", data.tops) if top not in data.labels] if data else ["data"]
+    )
+    if len(kinds) != len(net.inputs):
+        raise DataError(
+            f"{deploy} has {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'}); its data gives "
+            f"{len(kinds)} ({', '.join(kinds)})"
+        )
+    if mean and not set(kinds) & set(PHOTOGRAPHS):
+        raise DataError(f"--mean is for photographs; {deploy} sees {', '.join(kinds)}")
+    if data and mean:
+        data.params["mean"] = tuple(mean)
+    made = []
+    for blob, kind in zip(net.inputs, kinds, strict=True):
+        channels = net.blobs[blob].shape[1]
+        if channels != CHANNELS[kind]:
+            what = "photographs" if kind in PHOTOGRAPHS else f"{kind} images"
+            raise DataError(
+                f"{deploy} takes {channels} channels; infer.py feeds it {what}, which have {CHANNELS[kind]}"
+            )
+        if data:
+            read = partial(data.read, kind)
+        else:
+            read = partial(_photo, mean=mean)
+        made.append(Input(blob, kind, read))
+    return made
+
+
+def _photo(path, mean) -> np.ndarray:
+    return planes(images.load_image(path)[:, :, ::-1], mean)
+
+
+def _outputs(net, deploy: Path, data: SegDataLayer | None, lists: list[list[str]]) -> list[Output]:
+    """The blob ``score`` of ``net``, or its outputs ``score_<head>``, with class names: ``lists``, or the data's."""
+    blobs = [blob for blob in net.outputs if blob.startswith("score_")]
+    if "score" in net.blobs or not blobs:
+        blobs = ["score"]
+    if blobs[0] not in net.blobs:
+        raise DataError(f"{deploy} has no blob 'score'; it has {', '.join(net.blobs)}")
+    if lists and len(lists) != len(blobs):
+        raise DataError(
+            f"there are {len(lists)} class lists for the {len(blobs)} heads of {deploy} "
+            f"({', '.join(blobs)}): give --classes once for each, in that order"
+        )
+    made = []
+    for number, blob in enumerate(blobs):
+        head = blob.removeprefix("score").lstrip("_")
+        if lists:
+            names = lists[number]
+        else:
+            names = class_names(data.dataset, head or "label") if data else []
+        classes = net.blobs[blob].shape[1]
+        if names and len(names) != classes:
+            raise DataError(
+                f"there are {len(names)} class names for the {classes} classes of {deploy}"
+                f"{f', head {head}' if head else ''}: give --classes"
+            )
+        made.append(Output(blob, head if len(blobs) > 1 else "", names))
+    return made
+
+
+def beside(inputs: Sequence[Input], paths: Sequence[str], given: dict[str, str | None]) -> list[list[str]]:
+    """For each image of ``paths`` the files that the net sees, one for each of ``inputs``.
+
+    ``given``: kind → the file or folder on the command line. Raises DataError where one lacks or is too many.
+    """
+    first, *others = [i.kind for i in inputs]
+    for kind in others:
+        if not given.get(kind):
+            raise DataError(
+                f"the net sees {' and '.join([first, *others])}: give --{kind} FILE, or a folder with a file for "
+                "each image, called as the image is"
+            )
+    for kind, path in given.items():
+        if path and kind not in others:
+            own = f"; give {kind} files as the images" if kind == first else ""
+            raise DataError(
+                f"--{kind} {path} is not for this net, which sees {', '.join([first, *others])}{own}"
+            )
+        if path and len(paths) > 1 and not os.path.isdir(path):
+            raise DataError(f"--{kind} {path} is one file for {len(paths)} images: give a folder of them")
+    return [[path, *(_beside(path, given[kind]) for kind in others)] for path in paths]
+
+
+def _beside(path: str, given: str) -> str:
+    """``given``, or the file in that folder with the name of the image ``path`` (or its stem, and .png)."""
+    if not os.path.isdir(given):
+        return given
+    same = Path(given) / Path(path).name
+    return str(same if same.is_file() else same.with_suffix(".png"))
 
 
 def _load_weights(net, proto, weights: Path) -> None:
@@ -153,16 +293,17 @@ class Names:
         self.out = out
         self.taken = {os.path.realpath(path).casefold() for path in inputs}
 
-    def choose(self, path: str) -> tuple[Path, Path]:
-        """Where the indexed PNG and the overlay of the image ``path`` go."""
+    def choose(self, path: str, heads: Sequence[str] = ("",)) -> list[tuple[Path, Path]]:
+        """Where the indexed PNG and the overlay of the image ``path`` go, for each of ``heads``."""
         stem, number = Path(path).stem, 1
         while True:
             name = stem if number == 1 else f"{stem}_{number}"
-            pair = self.out / f"{name}.png", self.out / f"{name}_overlay.png"
-            keys = {os.path.realpath(p).casefold() for p in pair}
+            named = [f"{name}_{head}" if head else name for head in heads]
+            pairs = [(self.out / f"{each}.png", self.out / f"{each}_overlay.png") for each in named]
+            keys = {os.path.realpath(p).casefold() for pair in pairs for p in pair}
             if not keys & self.taken:
                 self.taken |= keys
-                return pair
+                return pairs
             number += 1
 
 
@@ -172,38 +313,45 @@ def _short(path: str | os.PathLike) -> str:
     return relative if not relative.startswith("..") else os.fspath(path)
 
 
-def segment_file(segmenter: Segmenter, path: str, names: Names) -> float:
-    """Segment one image, write its two pictures, print what is in it; returns the seconds the net took."""
-    image = images.load_image(path)
+def segment_file(segmenter: Segmenter, files: Sequence[str], names: Names) -> float:
+    """Segment one image, write two pictures for each head, print what is in it.
+
+    ``files``: one for each input of the net. Returns the seconds the net took.
+    """
+    path, values = files[0], segmenter.read(files)
     start = time.perf_counter()
-    seg = segmenter(image)
+    segs = segmenter(values)
     seconds = time.perf_counter() - start
-    indexed, overlay = names.choose(path)
-    palette = vis.make_palette(256)
-    vis.save_indexed(indexed, seg, palette)
-    vis.save(overlay, vis.overlay(image, seg, segmenter.names, palette))
-    height, width = seg.shape
+    image, palette = images.load_image(path), vis.make_palette(256)
+    height, width = segs[0].shape
     print(f"{path}  {width} x {height}, {1000 * seconds:.0f} ms")
-    found = [f"{vis.class_name(segmenter.names, i)} {vis.percent(share)}" for i, share in vis.shares(seg)]
-    print(f"  {', '.join(found)}")
-    print(f"  {_short(indexed)}  {_short(overlay)}", flush=True)
+    written = names.choose(path, [output.head for output in segmenter.outputs])
+    for output, seg, (indexed, overlay) in zip(segmenter.outputs, segs, written, strict=True):
+        vis.save_indexed(indexed, seg, palette)
+        vis.save(overlay, vis.overlay(image, seg, output.names, palette))
+        found = [f"{vis.class_name(output.names, i)} {vis.percent(share)}" for i, share in vis.shares(seg)]
+        print(f"  {f'{output.head}: ' if output.head else ''}{', '.join(found)}")
+        print(f"  {_short(indexed)}  {_short(overlay)}", flush=True)
     return seconds
 
 
-def segment(segmenter: Segmenter, paths: list[str], out: Path) -> int:
-    """Segment all, going on past bad files; returns the exit status, 1 if any failed."""
-    names, seconds, failed = Names(out, paths), [], []
-    for path in paths:
+def segment(segmenter: Segmenter, items: Sequence[Sequence[str]], out: Path) -> int:
+    """Segment all, going on past bad files; returns the exit status, 1 if any failed.
+
+    ``items``: for each image the files that the net sees, as :func:`beside` gives them.
+    """
+    names, seconds, failed = Names(out, [file for files in items for file in files]), [], []
+    for files in items:
         try:
-            seconds.append(segment_file(segmenter, path, names))
+            seconds.append(segment_file(segmenter, files, names))
         except (RuntimeError, MemoryError, OSError) as error:  # DataError and Caffe's are RuntimeErrors
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            failed.append(reason if path in reason else f"{path}: {reason}")
+            failed.append(reason if any(file in reason for file in files) else f"{files[0]}: {reason}")
             print(f"error: {failed[-1]}", file=sys.stderr, flush=True)
     if len(seconds) > 1:
         print(f"{len(seconds)} images, {1000 * sum(seconds) / len(seconds):.0f} ms each in the net")
-    if failed and len(paths) > 1:
-        print(f"{len(failed)} of {len(paths)} failed:", *failed, sep="\n  ", file=sys.stderr)
+    if failed and len(items) > 1:
+        print(f"{len(failed)} of {len(items)} failed:", *failed, sep="\n  ", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -217,11 +365,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--deploy", metavar="FILE", help="default: deploy.prototxt of the model")
     parser.add_argument("--weights", metavar="FILE", help="default: the model's own, or its newest snapshot")
     parser.add_argument(
-        "--classes", metavar="FILE", help="class names, a line each (default: of the model's data)"
+        "--classes",
+        metavar="FILE",
+        action="append",
+        help="class names, a line each (default: of the model's data); once for each head",
     )
     parser.add_argument(
-        "--mean", nargs=3, type=float, metavar=("B", "G", "R"), help="default: of the model's val.prototxt"
+        "--mean", nargs=3, type=float, metavar=("B", "G", "R"), help="default: of the model's data"
     )
+    parser.add_argument("--depth", metavar="PATH", help="depth beside the images, a file or a folder")
+    parser.add_argument("--hha", metavar="PATH", help="HHA beside the images, a file or a folder")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: %(default)s")
     device = parser.add_mutually_exclusive_group()
     device.add_argument(
@@ -232,7 +385,9 @@ def main(argv: list[str] | None = None) -> int:
     args.model = args.model or (None if args.deploy else "voc-fcn8s")
     with training.one_message():
         paths = list({os.path.realpath(path): path for path in images.find(args.images)}.values())
-        return segment(load(args), paths, args.out)
+        segmenter = load(args)
+        items = beside(segmenter.inputs, paths, {"depth": args.depth, "hha": args.hha})
+        return segment(segmenter, items, args.out)
 
 
 if __name__ == "__main__":

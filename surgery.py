@@ -104,15 +104,16 @@ def load_parent(net, weights_path):
     if not Path(weights_path).is_file():
         raise SurgeryError(f"no weight file {weights_path}")
     report, wrong = Report(), []
-    for name, shapes in _shapes_in_file(weights_path).items():
-        target = [tuple(blob.shape) for blob in net.params.get(name, ())]
+    for name, shapes in shapes_in_file(weights_path).items():
+        target = net.params.get(name, ())
         labels = [f"{name}[{i}]" for i in range(len(shapes))]
-        if target:
+        if len(target):
             report.copied.update(dict.fromkeys(labels, ""))
         else:
             report.dropped.update(dict.fromkeys(labels, "(the net has no such layer)"))
-        if target and [_squeezed(s) for s in shapes] != [_squeezed(s) for s in target]:
-            wrong.append(f"{name} is {_listed(shapes)} in the file, {_listed(target)} in the net")
+        if len(target) and not fits(shapes, target):
+            own = listed([blob.shape for blob in target])
+            wrong.append(f"{name} is {listed(shapes)} in the file, {own} in the net")
     if wrong:
         raise SurgeryError(
             f"{weights_path} holds the weights of another net: {'; '.join(wrong[:4])}. "
@@ -135,9 +136,15 @@ def holds(weights_path, net, layer):
 
     Raises as :func:`load_parent`.
     """
-    shapes = _shapes_in_file(weights_path).get(layer, ())
-    own = [tuple(blob.shape) for blob in net.params[layer]]
-    return [_squeezed(shape) for shape in shapes] == [_squeezed(shape) for shape in own]
+    return fits(shapes_in_file(weights_path).get(layer, ()), net.params[layer])
+
+
+def fits(shapes, blobs):
+    """Whether a layer's weights stored in ``shapes`` fill its ``blobs``, one by one.
+
+    Leading ones do not count: legacy files have four dimensions always.
+    """
+    return [_squeezed(shape) for shape in shapes] == [_squeezed(tuple(blob.shape)) for blob in blobs]
 
 
 def _missing(net, found):
@@ -152,12 +159,17 @@ def _squeezed(shape):
     return tuple(shape[leading:])
 
 
-def _listed(shapes):
+def listed(shapes):
+    """``shapes`` in words: ``64x3x3x3 and 64``."""
     return " and ".join("x".join(map(str, shape)) for shape in shapes) or "without weights"
 
 
-def _shapes_in_file(path):
-    """Layer name -> shapes of its blobs, in a weight file."""
+def shapes_in_file(path):
+    """The layers in the weight file ``path``: name → shapes of its blobs, as they are stored.
+
+    Raises an error that names the file (SurgeryError; from the embedded engine its CaffeError) when it is no
+    weight file.
+    """
     try:
         from caffe.caffemodel import shapes
     except ImportError:  # the original engine: parse all of it

@@ -129,17 +129,17 @@ def vgg16(n, recipe, data="data", suffix="", classifier=False, table=VGG16, **ch
     return features | {"fr": build.fully(top, (change.get("fc6_kernel", 7), 1), classifier)}
 
 
-def vgg19(n, recipe, data="data", suffix="", classifier=False):
+def vgg19(n, recipe, data="data", suffix="", classifier=False, **change):
     """VGG19 to fc7, as VGG16 with three more convolutions."""
-    return vgg16(n, recipe, data, suffix, classifier, VGG19)
+    return vgg16(n, recipe, data, suffix, classifier, VGG19, **change)
 
 
-def caffenet(n, recipe, data="data", suffix="", classifier=False):
-    """CaffeNet, the paper's AlexNet, to fc7, at stride 32."""
+def caffenet(n, recipe, data="data", suffix="", classifier=False, border=BORDER):
+    """CaffeNet, the paper's AlexNet, to fc7, at stride 32; ``border``: zeros around the image."""
     build, top, features = Builder(n, recipe, suffix), n[data], {}
     for stage, channels, kernel, stride, pad, group, after in CAFFENET:
         first = stage == 1
-        pad = BORDER if first and not classifier else pad
+        pad = border if first and not classifier else pad
         top = build.conv(f"conv{stage}", top, channels, kernel, stride, pad, group, f"relu{stage}", first)
         for what in after:
             if what == "pool":
@@ -149,14 +149,14 @@ def caffenet(n, recipe, data="data", suffix="", classifier=False):
     return features | {"fr": build.fully(top, (6, 1), classifier)}
 
 
-def googlenet(n, recipe, data="data", suffix="", classifier=False):
-    """GoogLeNet to its last inception module, at stride 32.
+def googlenet(n, recipe, data="data", suffix="", classifier=False, border=BORDER):
+    """GoogLeNet to its last inception module, at stride 32; ``border``: zeros around the image.
 
     The classifier ends with average pooling over 7x7, which the FCN drops (section 4.1); the two auxiliary
     losses of its training are left out of both.
     """
     build = Builder(n, recipe, suffix)
-    pad = 3 if classifier else BORDER
+    pad = 3 if classifier else border
     top = build.conv("conv1/7x7_s2", n[data], 64, 7, 2, pad, relu="conv1/relu_7x7", first=True)
     top = build.norm("pool1/norm1", build.pool("pool1/3x3_s2", top, 3))
     top = build.conv("conv2/3x3_reduce", top, 64, 1, relu="conv2/relu_3x3_reduce")

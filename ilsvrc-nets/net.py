@@ -1,31 +1,49 @@
-"""The ImageNet classifier that the VOC nets start from, and the same net made convolutional (section 3.1)."""
+"""The ImageNet classifiers that FCNs start from, and the same nets made convolutional (section 3.1)."""
 
 from caffe import NetSpec
 from caffe import layers as L
+from caffe import params as P
 
 import nets
+import trunks
+
+# trunk, side of the images it was trained on, its own padding of the image, name of the scores
+NETS = {
+    "vgg16": (trunks.vgg16, 224, 1, "fc8"),
+    "vgg19": (trunks.vgg19, 224, 1, "fc8"),
+    "caffenet": (trunks.caffenet, 227, 0, "fc8"),
+    "googlenet": (trunks.googlenet, 224, 3, "loss3/classifier"),
+}
 
 
-def vgg16():
-    """The classifier, on one 224x224 image."""
+def classifier(name, recipe=nets.PAPER, classes=1000):
+    """The classifier ``name`` as it was published, on one image of its size."""
+    trunk, size, _, scores = NETS[name]
     n = NetSpec()
-    n.data = nets.image((1, 3, 224, 224))
-    n.fc8 = L.InnerProduct(nets.vgg16(n, nets.PAPER, pad=1, classifier=True), num_output=1000)
-    n.prob = L.Softmax(n.fc8)
+    n.data = nets.image((1, 3, size, size))
+    top = trunk(n, recipe, classifier=True)["fr"]
+    n[scores] = L.InnerProduct(top, num_output=classes, param=trunks.LEARNED)
+    n.prob = L.Softmax(n[scores])
     return n.to_proto()
 
 
-def vgg16_fcn():
-    """The same up to fc7, for images of any size; convert.py gives it the classifier's weights."""
+def convolutional(name, recipe=nets.PAPER, classes=1000):
+    """The same for images of any size from that on: its inner products are convolutions, its scores a map."""
+    trunk, size, border, scores = NETS[name]
     n = NetSpec()
-    n.data = nets.image((1, 3, 224, 224))
-    nets.vgg16(n, nets.PAPER, pad=1)
+    n.data = nets.image((1, 3, size, size))
+    top = trunk(n, recipe, border=border)["fr"]
+    if name == "googlenet":  # the FCN has dropped it
+        n["pool5/7x7_s1"] = top = L.Pooling(top, kernel_size=7, stride=1, pool=P.Pooling.AVE)
+    n[scores] = nets.score(top, classes)
+    n.prob = L.Softmax(n[scores])
     return n.to_proto()
 
 
-def prototxts():
-    """File stem -> NetParameter, as ``python net.py`` writes them."""
-    return {"vgg16": vgg16(), "vgg16-fcn": vgg16_fcn()}
+def prototxts(**change):
+    """File stem → NetParameter; ``change``: ``recipe`` and ``classes``."""
+    made = {name: classifier(name, **change) for name in NETS}
+    return made | {f"{name}-fcn": convolutional(name, **change) for name in NETS}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from contextlib import contextmanager
 
 from google.protobuf import text_format
 
@@ -67,7 +68,8 @@ class BuiltNet:
         self._bottom_needs: list[list[bool]] = []
 
         for layer_param in param.layer:
-            self._add_layer(layer_param)
+            with _naming(layer_param):
+                self._add_layer(layer_param)
         self._prune_backward()
         self._tell_layers(param.force_backward)
         self.outputs = sorted(self._unread)
@@ -230,6 +232,18 @@ class BuiltNet:
             if all(getattr(layer, "can_overwrite", False) for layer in others):
                 for layer in others:
                     layer.in_place = True
+
+
+@contextmanager
+def _naming(layer_param):
+    """Say in which layer a blob got too large for Caffe, or for the memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, (CaffeError, MemoryError)) or "allocate memory" in str(error)
+        if not known or f"layer '{layer_param.name}'" in str(error):
+            raise
+        raise CaffeError(f"layer '{layer_param.name}' ({layer_param.type}): {error}") from error
 
 
 def _without_blobs(param):

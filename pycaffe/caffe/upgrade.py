@@ -7,7 +7,7 @@ import os
 from . import caffemodel
 from .errors import CaffeError
 from .log import logger
-from .message_file import is_text, read_head, read_text
+from .message_file import HDF5_SIGNATURE, is_text, read_head, read_text
 from .proto import caffe_pb2
 from .upgrade_v0 import is_v0, upgrade_v0
 
@@ -50,7 +50,7 @@ def read_net(path) -> caffe_pb2.NetParameter:
     Raises CaffeError as :func:`read_text` and :func:`upgrade_net`.
     """
     path = os.fsdecode(os.fspath(path))
-    if is_text(head := read_head(path)) or head.startswith(b"\x89HDF"):
+    if is_text(head := read_head(path)) or head.startswith(HDF5_SIGNATURE):
         return upgrade_net(read_text(path, caffe_pb2.NetParameter()), path)
     try:
         with caffemodel.Model(path, "binary NetParameter") as reader:

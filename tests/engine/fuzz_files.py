@@ -64,7 +64,7 @@ def reworded(draw: random.Random, good: bytes) -> bytes:
         words[at : at + 1] = draw.choice(([], [words[at]] * 2, [words[at], draw.choice(words)]))
     elif words[at].isdigit():
         words[at] = draw.choice(
-            (b"%d" % draw.randrange(9), b"-1", b"70", b"4294967296", b"99999999999", b"1.5")
+            (b"%d" % draw.randrange(9), b"-1", b"70", b"2147483647", b"4294967295", b"99999999999", b"1.5")
         )
     else:
         words[at] = draw.choice(

@@ -1,7 +1,7 @@
 """Damaged files of every kind are read or refused with CaffeError: no crash, no hang, no flood of memory.
 
 The normal run tries a few hundred inputs. The long one takes as many as the environment says, each
-kind its share (a quarter of an hour at most):
+kind its share (ten thousand in about a minute):
 
     FUZZ=10000 python -m pytest tests/engine/test_fuzz.py
 """

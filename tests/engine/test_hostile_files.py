@@ -159,9 +159,20 @@ NETS = [
         r"3:13 : byte 0xe9 is not UTF-8",
     ),
     ("UTF-16", "name: 'x'".encode("utf-16"), "neither text nor binary"),
-    ("a size over the limit", input_of("dim: 65536 dim: 65536"), "exceeds INT_MAX"),
+    ("a size over the limit", input_of("dim: 65536 dim: 65536"), r"layer 'a' \(Input\).*exceeds INT_MAX"),
+    (
+        "a stride beyond any image",
+        input_of("dim: 1 dim: 1 dim: 4 dim: 4")
+        + 'layer { name: "p" type: "Pooling" bottom: "a" top: "p" '
+        + "pooling_param { kernel_size: 2 stride: 2000000000 } }",
+        r"layer 'p' \(Pooling\).*windows reach over 2000000002x2000000002 pixels",
+    ),
     ("a negative size", input_of("dim: -1"), "at least 0"),
-    ("weights over the limit", NET.replace("num_output: 2", "num_output: 4294967295"), "exceeds INT_MAX"),
+    (
+        "weights over the limit",
+        NET.replace("num_output: 2", "num_output: 4294967295"),
+        "layer 'fc'.*exceeds INT_MAX",
+    ),
     (
         "a number too large for its field",
         NET.replace("num_output: 2", "num_output: 4294967296"),

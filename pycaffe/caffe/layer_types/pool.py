@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 
 from .. import common
+from ..blob import INT_MAX
 from ..layer import TensorLayer
 from ..proto import caffe_pb2
 from ..registry import register
@@ -103,6 +106,12 @@ class Pooling(TensorLayer):
             raise self.error(
                 f"bottom[0], {dims(shape)}, is too small for kernel {dims(self.kernel or shape[2:])}, "
                 f"stride {dims(self.stride)}, pad {dims(self.pad)}: the output would be {dims(size)}"
+            )
+        reach = [(n - 1) * s + k for n, s, k in zip(size, self.stride, self.kernel or shape[2:], strict=True)]
+        if math.prod((*shape[:2], *reach)) > INT_MAX:
+            raise self.error(
+                f"the windows reach over {dims(reach)} pixels, more than a blob can have ({INT_MAX} values); "
+                f"bottom[0] is {dims(shape)}, kernel {dims(self.kernel or shape[2:])}, stride {dims(self.stride)}"
             )
         return [(*shape[:2], *size)] * len(self.layer_param.top)
 
