@@ -9,7 +9,7 @@ read later is computed again, :class:`Withheld`), and by ``Solver.step`` for all
 
 from __future__ import annotations
 
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import torch
 
@@ -135,10 +135,21 @@ class Withheld:
     """
 
     def __init__(self, net):
-        self.net = net
+        self._net = ref(net)  # not the net itself: one that nobody uses should go at once, with its weights
         self.inputs: list = []  # blob, shape, values
         self.params: list = []  # blob, its memory, the version of that
         self.absent: list = []  # memories
+
+    @property
+    def net(self):
+        """The net; CaffeError when it is gone."""
+        net = self._net()
+        if net is None:
+            raise CaffeError(
+                "this blob's values were not kept by the last forward, and its net is gone: keep the net, or ask for "
+                "the blob by name, net.forward(blobs=['...'])"
+            )
+        return net
 
     def possible(self) -> bool:
         """Can inner values be withheld now: does nobody hold an array of one, or of a parameter?"""
@@ -173,7 +184,7 @@ class Withheld:
 
     def prepare(self) -> None:
         """Somebody is about to change a parameter: compute the values while they can be."""
-        if not self._spoiled():
+        if self._net() is not None and not self._spoiled():
             self.give()
 
     def give(self) -> None:

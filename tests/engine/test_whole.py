@@ -1,5 +1,7 @@
 """A net as one function: the same numbers as layer by layer, and nothing that anybody could miss."""
 
+import weakref
+
 import caffe
 import numpy as np
 import pytest
@@ -139,6 +141,17 @@ def test_a_parameter_in_somebodys_hands_is_seen(nets):
     expected = two.blobs["conv"].data.copy()
     weight[...] = 0
     assert np.array_equal(one.blobs["conv"].data, expected)
+
+
+def test_a_net_that_nobody_uses_goes_at_once(make_net):
+    net = make_net(DEPLOY)
+    net.forward()
+    inner, output, gone = net.blobs["conv"], net.blobs["same"], weakref.ref(net)
+    del net
+    assert gone() is None
+    assert output.data.any()
+    with pytest.raises(caffe.CaffeError, match="its net is gone"):
+        _ = inner.data
 
 
 def test_a_part_of_the_net_run_after_the_whole(nets):
