@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 
@@ -136,6 +137,11 @@ class Net(NetAccess, NetWeights, BuiltNet):
         else:
             self._forward(first, last)
         return {name: self.blobs[name].data for name in names}
+
+    def __del__(self):
+        withheld = getattr(self, "_withheld", None)
+        if withheld is not None and not sys.is_finalizing():
+            withheld.leave(self)
 
     @property
     def watched(self) -> bool:

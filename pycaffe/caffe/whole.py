@@ -9,11 +9,14 @@ read later is computed again, :class:`Withheld`), and by ``Solver.step`` for all
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from weakref import WeakSet, ref
 
 import torch
 
 from . import common
+from .blob import Blob
 from .errors import CaffeError
 from .layer import TensorLayer, unaliased
 from .proto import caffe_pb2
@@ -140,20 +143,9 @@ class Withheld:
         self.params: list = []  # blob, its memory, the version of that
         self.absent: list = []  # memories
 
-    @property
-    def net(self):
-        """The net; CaffeError when it is gone."""
-        net = self._net()
-        if net is None:
-            raise CaffeError(
-                "this blob's values were not kept by the last forward, and its net is gone: keep the net, or ask for "
-                "the blob by name, net.forward(blobs=['...'])"
-            )
-        return net
-
     def possible(self) -> bool:
         """Can inner values be withheld now: does nobody hold an array of one, or of a parameter?"""
-        net = self.net
+        net = self._net()
         blobs = [*net.blobs.values(), *(blob for layer in net.layers for blob in layer.blobs)]
         inputs = {id(net.blobs[name]._data) for name in net.inputs}
         return not any(blob.viewed() for blob in blobs if id(blob._data) not in inputs)
@@ -161,9 +153,11 @@ class Withheld:
     def forward(self, wanted: set[str]) -> None:
         """Run the net for the blobs in ``wanted`` and withhold all others."""
         self._let_go()
-        forward(self.net, wanted)
-        net = self.net
-        self.inputs = [(blob, tuple(blob.shape), blob.tensor().clone()) for blob in self._input_blobs()]
+        net = self._net()
+        forward(net, wanted)
+        self.inputs = [
+            (blob, tuple(blob.shape), blob.tensor().clone()) for blob in map(net.blobs.get, net.inputs)
+        ]
         self.params = [(blob, blob._data, blob._data.version) for layer in net.layers for blob in layer.blobs]
         present = {id(blob._data) for blob, *_ in self.inputs} | {
             id(net.blobs[name]._data) for name in wanted
@@ -197,11 +191,19 @@ class Withheld:
                 "this blob's values were not kept by the last forward, and the parameters have changed since; ask "
                 "for it by name, net.forward(blobs=['...']), or read it before they change"
             )
+        self._compute(self._net())
+
+    def leave(self, net) -> None:
+        """``net`` is about to go: blobs that somebody holds keep their values beyond it."""
+        if any(memory.withheld is self for memory in self.absent) and _held(net) and not self._spoiled():
+            self._compute(net)
+
+    def _compute(self, net) -> None:
         self._let_go()
-        self.net.keeps_values = True
+        net.keeps_values = True
         now = [(blob, tuple(blob.shape), blob.tensor().clone()) for blob, *_ in self.inputs]
         _put(self.inputs)
-        self.net._forward(0, len(self.net.layers) - 1)
+        net._forward(0, len(net.layers) - 1)
         _put(now)
 
     def _let_go(self) -> None:
@@ -212,8 +214,14 @@ class Withheld:
             if memory.before_change is not None:
                 memory.before_change.discard(self)
 
-    def _input_blobs(self):
-        return [self.net.blobs[name] for name in self.net.inputs]
+
+def _held(net) -> bool:
+    """Does anybody but ``net`` refer to one of its blobs, or to all of them?"""
+    if sys.getrefcount(net.blobs) > sys.getrefcount(net._hooks):  # nobody else has the hooks
+        return True
+    own = Counter(id(blob) for blobs in (*net._bottoms, *net._tops) for blob in blobs)
+    (alone,) = [sys.getrefcount(blob) for blob in {"": Blob()}.values()]
+    return any(sys.getrefcount(blob) > alone + own[id(blob)] for blob in net.blobs.values())
 
 
 def _put(values) -> None:
