@@ -216,12 +216,14 @@ class Withheld:
 
 
 def _held(net) -> bool:
-    """Does anybody but ``net`` refer to one of its blobs, or to all of them?"""
+    """Does anybody but ``net`` refer to one of its blobs whose values are withheld, or to all blobs?"""
     if sys.getrefcount(net.blobs) > sys.getrefcount(net._hooks):  # nobody else has the hooks
         return True
     own = Counter(id(blob) for blobs in (*net._bottoms, *net._tops) for blob in blobs)
     (alone,) = [sys.getrefcount(blob) for blob in {"": Blob()}.values()]
-    return any(sys.getrefcount(blob) > alone + own[id(blob)] for blob in net.blobs.values())
+    return any(
+        sys.getrefcount(blob) > alone + own[id(blob)] for blob in net.blobs.values() if blob._data.withheld
+    )
 
 
 def _put(values) -> None:
