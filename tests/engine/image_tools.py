@@ -1,10 +1,18 @@
 """Small images, image lists and means for the tests of the data layers."""
 
+import importlib.util
 import io
 
 import numpy as np
+import pytest
 from caffe.proto import caffe_pb2
 from PIL import Image
+
+needs_leveldb = pytest.mark.skipif(
+    importlib.util.find_spec("plyvel") is None,
+    reason="LevelDB: plyvel is not installed (it has no wheel here)",
+)
+BACKENDS = ("lmdb", pytest.param("leveldb", marks=needs_leveldb))
 
 
 def photo(height, width, seed=0):

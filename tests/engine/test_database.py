@@ -19,10 +19,8 @@ from caffe.errors import CaffeError
 from caffe.layer_types.batches import Ahead
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from image_tools import photo, png
+from image_tools import BACKENDS, needs_leveldb, photo, png
 from layer_check import TEST, TRAIN, Rig, refuses
-
-BACKENDS = ("lmdb", "leveldb")
 
 
 def store(path, datums, backend="lmdb"):
@@ -299,12 +297,17 @@ def test_refusals(tmp_path, db):
     refuses("crop_size 3 does not fit", data(db, transform="crop_size: 3"), tops=1)
     empty = store(tmp_path / "empty", [])
     refuses("is empty: it holds no key", data(empty), tops=1)
-    refuses("is empty", data(store(tmp_path / "e2", [], "leveldb"), backend="LEVELDB"), tops=1)
     (tmp_path / "folder").mkdir()
     refuses("not a readable LMDB", data(tmp_path / "folder"), tops=1)
-    refuses("Failed to open leveldb", data(tmp_path / "folder", backend="LEVELDB"), tops=1)
     with pytest.raises(CaffeError, match="Unknown database backend: rocksdb"):
         open_database(db, "rocksdb")
+
+
+@needs_leveldb
+def test_refusals_of_leveldb(tmp_path):
+    refuses("is empty", data(store(tmp_path / "empty", [], "leveldb"), backend="LEVELDB"), tops=1)
+    (tmp_path / "folder").mkdir()
+    refuses("Failed to open leveldb", data(tmp_path / "folder", backend="LEVELDB"), tops=1)
 
 
 def test_damaged_lmdbs(tmp_path):
@@ -336,6 +339,7 @@ def test_values_that_lie(tmp_path, backend):
                 rig.forward()
 
 
+@needs_leveldb
 def test_leveldb_without_its_package(tmp_path, monkeypatch):
     source = store(tmp_path / "db", [b"1"], "leveldb")
     copy = tmp_path / "copy"

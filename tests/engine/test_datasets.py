@@ -14,7 +14,7 @@ from caffe.draws import draw_seed, shuffle
 from caffe.errors import CaffeError
 from caffe.image_file import encode_image, resize
 from caffe.proto import caffe_pb2
-from image_tools import photo, png, write_list
+from image_tools import BACKENDS, photo, png, write_list
 
 PICTURES = [photo(4, 5, seed) for seed in range(4)]
 
@@ -36,7 +36,7 @@ def convert(folder, **options):
 # -- convert_imageset ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_keys_labels_and_pixels(folder, backend):
     pairs = convert(folder, backend=backend)
     assert [key for key, _ in pairs] == [f"{i:08d}_{i}.png" for i in range(4)]
@@ -142,7 +142,7 @@ def test_unreadable_input_leaves_nothing(folder):
 # -- compute_image_mean --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_mean(folder, backend):
     convert(folder, backend=backend)
     mean = compute_image_mean(folder / "db", folder / "mean.binaryproto", backend=backend)
