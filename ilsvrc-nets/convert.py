@@ -13,7 +13,8 @@ written unless the new net computes what the classifier does, which is checked o
   (404 for VGG16, 355 for CaffeNet) is all that a score sees. GoogLeNet's modules do not work unpadded.
 
 As they are, all four pad inside, and then the last is not so: the classifier sees zeros around each window,
-the map what is there. That difference is printed; it is no error.
+the map what is there. That difference is printed; it is no error. VGG16 takes ten seconds and 2.2 GB of
+memory (on the original engine 22 seconds and 4.5 GB).
 """
 
 import argparse
@@ -132,7 +133,8 @@ def recognise(source, directory=HERE):
         raise surgery.SurgeryError(
             f"{source} holds none of the classifiers {', '.join(PUBLISHED)}: it has {len(layers)} layers with "
             f"weights ({', '.join(layers[:3])}, ...). The nearest is {name}, of which {count} of {len(params)} "
-            f"layers differ or are not there: {', '.join(wrong[:4])}; its {wrong[0]} is {own}"
+            f"layers differ or are not there: {', '.join(wrong[:4])}; its {wrong[0]} is {own}, the file's "
+            f"{surgery.listed(found.get(wrong[0], ()))}"
         )
     return name
 
@@ -190,10 +192,10 @@ class Check:
         features = self.convolutional.blobs[self.head.bottom[0]].data.copy()
         shape = "x".join(map(str, scores.shape[2:]))
         where = f"its {shape} map on {image.shape[2]}x{image.shape[3]} pixels"
-        slid = self.slide(self.classifier, features, 1, scores.shape, self.head)
+        slid = self.slide(self.classifier, features, 1, self.head)
         yield self.agree(scores, slid, f"{where}, the fully connected part slid over {self.head.bottom[0]}")
 
-        slid = self.slide(self.classifier, image, self.stride, scores.shape)
+        slid = self.slide(self.classifier, image, self.stride)
         yield (
             f"{where}: the whole classifier slid over the pixels, which pads each window with zeros, differs "
             f"by {_difference(scores, slid):.1e} of the largest score"
@@ -220,7 +222,7 @@ class Check:
                 )
             )
         scores = self.run(convolutional, image)
-        slid = self.slide(classifier, image, self.stride, scores.shape)
+        slid = self.slide(classifier, image, self.stride)
         return self.agree(scores, slid, f"without padding, slid over windows of {size}x{size} pixels")
 
     def noise(self, height, width):
@@ -236,15 +238,16 @@ class Check:
         net.forward()
         return net.blobs[self.scores].data.copy()
 
-    def slide(self, net, values, stride, shape, first=None):
-        """The scores of ``net`` at every window of ``values``, ``stride`` apart, as a map of ``shape``.
+    def slide(self, net, values, stride, first=None):
+        """A map of the scores of ``net`` at every window of ``values``, ``stride`` apart.
 
         The window is the input of the layer ``first``: the image, if it is not given.
         """
         blob = net.blobs[first.bottom[0] if first else "data"]
         height, width = blob.shape[2], blob.shape[3]
-        slid = np.empty(shape, np.float32)
-        for i, j in np.ndindex(*shape[2:]):
+        rows, columns = ((values.shape[2] - height) // stride + 1, (values.shape[3] - width) // stride + 1)
+        slid = np.empty((*net.blobs[self.scores].shape, rows, columns), np.float32)
+        for i, j in np.ndindex(rows, columns):
             y, x = i * stride, j * stride
             blob.data[...] = values[:, :, y : y + height, x : x + width]
             net.forward(start=first.name if first else None)
@@ -252,8 +255,8 @@ class Check:
         return slid
 
     def agree(self, got, wanted, where):
-        """A line that tells how close the scores are; SurgeryError when they are not."""
-        apart = _difference(got, wanted)
+        """A line that tells how close the maps of scores are; SurgeryError when they are not."""
+        apart = _difference(got, wanted) if got.shape == wanted.shape else np.inf
         if not apart <= TOLERANCE:
             raise surgery.SurgeryError(
                 f"the convolutional {self.name} is not the classifier: {where}, scores differ by {apart:.1e} of "
@@ -282,7 +285,8 @@ def _without_padding(param, net, shape, path):
     bare.CopyFrom(param)
     bare.layer[0].input_param.shape[0].dim[:] = shape
     for layer in bare.layer:
-        layer.convolution_param.ClearField("pad")
+        if layer.type == "Convolution":
+            layer.convolution_param.ClearField("pad")
     path.write_text(text_format.MessageToString(bare), encoding="utf-8")
     made = caffe.Net(str(path), caffe.TEST)
     made.share_with(net)

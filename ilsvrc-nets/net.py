@@ -17,7 +17,10 @@ NETS = {
 
 
 def classifier(name, recipe=nets.PAPER, classes=1000):
-    """The classifier ``name`` as it was published, on one image of its size."""
+    """The classifier ``name`` as it was published, on one image of its size; other ``classes``, if you like.
+
+    ``recipe`` says how wide it is.
+    """
     trunk, size, _, scores = NETS[name]
     n = NetSpec()
     n.data = nets.image((1, 3, size, size))
@@ -28,7 +31,10 @@ def classifier(name, recipe=nets.PAPER, classes=1000):
 
 
 def convolutional(name, recipe=nets.PAPER, classes=1000):
-    """The same for images of any size from that on: its inner products are convolutions, its scores a map."""
+    """``classifier(name, recipe, classes)`` for images of its size or larger: inner products are convolutions.
+
+    The scores are a map, at stride 32.
+    """
     trunk, size, border, scores = NETS[name]
     n = NetSpec()
     n.data = nets.image((1, 3, size, size))

@@ -339,6 +339,111 @@ def test_expand_score_refuses_fewer_classes_and_other_features(make):
     assert_same(weights(small), before)
 
 
+# more channels, and holes
+
+
+def seeing(channels, **change):
+    def build(n):
+        n.more = L.Convolution(n.data, num_output=channels, kernel_size=1)
+        n.conv = L.Convolution(n.more, **{"num_output": 4, "kernel_size": 3, **change})
+
+    return build
+
+
+def test_widen_keeps_the_old_channels_and_fills_the_new(make):
+    old = make(seeing(3))
+    source = old.params["conv"][0].data.copy()
+    expected = {
+        "average": np.concatenate([source, np.repeat(source.mean(1, keepdims=True), 2, 1)], 1),
+        "replicate": np.concatenate([source, source[:, :2]], 1),
+        "inflate": np.concatenate([source, source[:, :2]], 1) * 3 / 5,
+    }
+    for how, wanted in expected.items():
+        new = make(seeing(5))
+        report = surgery.widen(new, "conv", old, "conv", how)
+        np.testing.assert_allclose(new.params["conv"][0].data, wanted, rtol=1e-6)
+        np.testing.assert_array_equal(new.params["conv"][1].data, old.params["conv"][1].data)
+        assert report.coerced == {"conv[0]": f"(4, 3, 3, 3) -> (4, 5, 3, 3), {how}"}
+        assert report.copied == {"conv[1]": ""}
+        np.testing.assert_array_equal(old.params["conv"][0].data, source)
+
+
+def test_an_inflated_layer_gives_the_response_of_before_to_channels_that_are_alike(make):
+    old, new = make(seeing(3)), make(seeing(6))
+    surgery.widen(new, "conv", old, "conv", "inflate")
+    image = np.random.default_rng(0).normal(size=(8, 8))
+    for net in (old, new):
+        net.blobs["more"].data[...] = image
+        net.forward(start="conv")
+    np.testing.assert_allclose(new.blobs["conv"].data, old.blobs["conv"].data, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "how", "message"),
+    [
+        (
+            {"num_output": 5},
+            "average",
+            r"cannot widen conv of shape \(4, 3, 3, 3\) into conv of shape \(5, 5,",
+        ),
+        ({"kernel_size": 5}, "average", r"into conv of shape \(4, 5, 5, 5\)"),
+        ({}, "stretch", "by 'stretch': it is one of average, replicate, inflate"),
+    ],
+)
+def test_widen_refuses_other_layers_and_changes_nothing(make, change, how, message):
+    old, new = make(seeing(3)), make(seeing(5, **change))
+    before = weights(new)
+    with pytest.raises(SurgeryError, match=message):
+        surgery.widen(new, "conv", old, "conv", how)
+    with pytest.raises(SurgeryError, match="more input channels"):
+        surgery.widen(old, "conv", new, "conv")
+    assert_same(weights(new), before)
+
+
+@pytest.mark.parametrize(("factor", "size"), [(2, 5), (3, 7), (2, 6)])
+def test_rarefy_puts_zeros_between_the_filters_values(make, factor, size):
+    old, new = make(seeing(2)), make(seeing(2, kernel_size=size))
+    source = old.params["conv"][0].data
+    report = surgery.rarefy(new, "conv", old, "conv", factor)
+    expected = np.zeros((4, 2, size, size))
+    for i in range(3):
+        for j in range(3):
+            expected[:, :, factor * i, factor * j] = source[:, :, i, j]
+    np.testing.assert_array_equal(new.params["conv"][0].data, expected)
+    np.testing.assert_array_equal(new.params["conv"][1].data, old.params["conv"][1].data)
+    change = f"(4, 2, 3, 3) -> (4, 2, {size}, {size})"
+    assert report.coerced == {"conv[0]": f"{change}, rarefied by {factor}"}
+
+
+@pytest.mark.parametrize("change", [{"kernel_size": 4}, {"kernel_size": 7, "num_output": 5}])
+def test_rarefy_refuses_kernels_without_room_and_changes_nothing(make, change):
+    old, new = make(seeing(2)), make(seeing(2, **change))
+    before = weights(new)
+    with pytest.raises(SurgeryError, match=r"cannot rarefy conv .*at least 5 x 5, and the channels the same"):
+        surgery.rarefy(new, "conv", old, "conv", 2)
+    assert_same(weights(new), before)
+
+
+# what a file holds
+
+
+def test_fits_does_not_count_leading_ones(make):
+    blobs = make(classifier).params["fc"]
+    assert surgery.fits([(5, 144), (5,)], blobs)
+    assert surgery.fits([(1, 1, 5, 144), (1, 1, 1, 5)], blobs)
+    for shapes in ([(144, 5), (5,)], [(5, 144)], [(5, 144, 1), (5,)], []):
+        assert not surgery.fits(shapes, blobs)
+
+
+def test_holds_tells_whether_a_layer_is_in_the_file(make, tmp_path, reading):
+    net, path = make(classifier), tmp_path / "net.caffemodel"
+    net.save(str(path))
+    assert surgery.shapes_in_file(path)["conv"] == [(4, 2, 3, 3), (4,)]
+    assert surgery.holds(path, make(classifier), "fc")
+    assert not surgery.holds(path, make(convolutional), "fc")
+    assert not surgery.holds(path, make(convolutional), "score")
+
+
 # nets that cannot learn
 
 

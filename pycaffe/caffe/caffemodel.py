@@ -65,7 +65,13 @@ def open_model(path) -> Model | HDF5Model:
     elif not (is_text(head) and head.isascii()):
         return Model(path, "caffemodel")
     else:
-        net = read_text(path, caffe_pb2.NetParameter())
+        try:
+            net = read_text(path, caffe_pb2.NetParameter())
+        except CaffeError as error:
+            raise CaffeError(
+                f"{path}: not a readable caffemodel: it is text, and no net ({error}). If it was downloaded, look into "
+                "it: servers send a page where a file is gone"
+            ) from None
         if any(layer.blobs for layer in net.layer) or any(old.blobs or old.layer.blobs for old in net.layers):
             logger.info("%s is a caffemodel in text form; Caffe reads binary only here", path)
             return Model(path, "caffemodel in text form", net.SerializeToString())
