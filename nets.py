@@ -33,6 +33,11 @@ class Recipe:
     ``divide``: every channel count of the trunk is divided by this.
     ``dropout``: ratio of every dropout (None: the classifier's own).
     ``from_scratch``: random initial weights (False: zeros, to be filled from a weight file).
+
+    What the paper explores (sections 3.4 and 4.3), for training nets: ``sampling``, the probability with which
+    each cell of the final layer counts in the loss (raise the solver's iter_size by its inverse);
+    ``class_weights``, by head (``Head.loss``) a weight for each class; ``mirror`` and ``jitter``, random flips
+    and shifts by up to so many pixels.
     """
 
     normalize: bool = True
@@ -41,6 +46,10 @@ class Recipe:
     divide: int = 1
     dropout: float | None = None
     from_scratch: bool = False
+    sampling: float = 1.0
+    class_weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    mirror: bool = False
+    jitter: int = 0
 
     @property
     def trunk_param(self):
@@ -121,8 +130,28 @@ def predict(
     cropped = crop(n[name], like) if offset is None else L.Crop(n[name], like, axis=2, offset=offset)
     n[f"score{suffix}"] = cropped
     if head.label in n.tops:
-        loss = {"normalize": recipe.normalize, "ignore_label": 255}
-        n[head.loss] = L.SoftmaxWithLoss(n[f"score{suffix}"], n[head.label], loss_param=loss)
+        n[head.loss] = _loss(n, recipe, head, cropped)
+
+
+def _loss(n, recipe, head, scores):
+    """The loss of ``scores`` against the label of ``head``, as the recipe wants it."""
+    label, options = n[head.label], {"normalize": recipe.normalize, "ignore_label": 255}
+    if recipe.sampling < 1:
+        chance = {"p": recipe.sampling, "seed": 1337}
+        n[f"sampled_{head.label}"] = label = L.Python(
+            label, module="sampling", layer="LossSamplingLayer", param_str=str(chance)
+        )
+    if head.loss not in recipe.class_weights:
+        return L.SoftmaxWithLoss(scores, label, loss_param=options)
+    weights = {"weights": list(recipe.class_weights[head.loss]), **options}
+    return L.Python(
+        scores,
+        label,
+        module="sampling",
+        layer="ClassWeightedLossLayer",
+        param_str=str(weights),
+        loss_weight=1,
+    )
 
 
 def _scores(n, head, features, where):
@@ -156,10 +185,13 @@ class Data:
     labels: Sequence[str] = ("label",)
     common: Mapping[str, Any] = field(default_factory=lambda: {"mean": MEAN, "seed": 1337})
 
-    def feed(self, n, split):
-        """Name the tops of ``split`` in ``n``."""
+    def feed(self, n, split, recipe):
+        """Name the tops of ``split`` in ``n``, augmented as ``recipe`` wants it."""
         layer, params = self.splits[split]
         names = [*self.inputs, *self.labels]
+        params = params | {
+            what: getattr(recipe, what) for what in ("mirror", "jitter") if getattr(recipe, what)
+        }
         tops = L.Python(
             module="layers", layer=layer, ntop=len(names), param_str=str({**params, **self.common})
         )
@@ -258,8 +290,10 @@ class Model:
         recipes = {name: replace(recipe, **changes) for name, recipe in self.recipes.items()}
         for name, recipe in recipes.items():
             made[name] = self._net(recipe, "train")
-        # no training happens here: nothing to fill, nothing to learn
-        still = replace(next(iter(recipes.values())), from_scratch=False, learn_upsampling=False)
+        # no training happens here: nothing to fill, to learn, to vary
+        first = next(iter(recipes.values()))
+        still = replace(Recipe(), normalize=first.normalize, divide=first.divide, dropout=first.dropout)
+        still = replace(still, learn_upsampling=False, learn_trunk=first.learn_trunk)
         for split in self.data.splits:
             if split != "train":
                 made[split] = self._net(still, split)
@@ -269,7 +303,7 @@ class Model:
     def _net(self, recipe, split):
         n = NetSpec()
         if split:
-            self.data.feed(n, split)
+            self.data.feed(n, split, recipe)
         else:
             self.data.input(n)
         self.build(n, recipe)

@@ -1,5 +1,6 @@
 """Loss sampling and the class-weighted loss, as layers of a net."""
 
+import ast
 import json
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
 import feed
+import nets
 import sampling
 from files import DataError
 
@@ -335,3 +337,24 @@ def test_a_snapshot_resumes_the_sampling(tmp_path):
     resumed.step(2)
     for blob in ("sampled", "score"):
         np.testing.assert_array_equal(resumed.net.blobs[blob].data, solver.net.blobs[blob].data)
+
+
+def test_a_recipe_asks_for_all_of_it():
+    """nets.Recipe's switches become layers and parameters of the training net, and of no other."""
+    weights = [1.0] * 20 + [3.0]
+    model = nets.Model(
+        lambda n, recipe: nets.fcn(n, recipe, 21),
+        nets.VOC,
+        {"train": nets.Recipe(sampling=0.25, class_weights={"loss": weights}, mirror=True, jitter=32)},
+    )
+    made = model.prototxts(divide=32)
+    layers = {layer.name: layer for layer in made["train"].layer}
+    data, sampled, loss = (
+        ast.literal_eval(layers[name].python_param.param_str) for name in ("data", "sampled_label", "loss")
+    )
+    assert (data["mirror"], data["jitter"]) == (True, 32)
+    assert (sampled["p"], list(layers["loss"].bottom)) == (0.25, ["score", "sampled_label"])
+    assert (loss["weights"], loss["normalize"]) == (weights, True)
+    assert list(layers["loss"].loss_weight) == [1]
+    plain = nets.Model(model.build, nets.VOC).prototxts(divide=32)
+    assert (made["val"], made["deploy"]) == (plain["val"], plain["deploy"])
