@@ -214,7 +214,9 @@ def _photo(path, mean) -> np.ndarray:
 
 def _outputs(net, deploy: Path, data: SegDataLayer | None, lists: list[list[str]]) -> list[Output]:
     """The blob ``score`` of ``net``, or its outputs ``score_<head>``, with class names: ``lists``, or the data's."""
-    blobs = [blob for blob in net.outputs if blob.startswith("score_")]
+    blobs = [
+        blob for blob in net.blobs if blob in net.outputs and blob.startswith("score_")
+    ]  # in their order
     if "score" in net.blobs or not blobs:
         blobs = ["score"]
     if blobs[0] not in net.blobs:

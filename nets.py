@@ -96,8 +96,9 @@ def fcn(n, recipe, classes, skips=(), trunk=vgg16, **more):
 
     ``skips`` names the pooling layers whose scores are fused in, coarsest first: none is FCN-32s,
     pool4 FCN-16s, pool4 and pool3 FCN-8s (paper, Figure 3). Before each, the scores so far
-    are upsampled twofold; the new ones start at zero, so that the net starts as its parent.
-    ``more`` goes to :func:`predict`.
+    are upsampled twofold; the new ones start at zero, so that the net starts with its
+    parent's scores (up to the last upsampling: twofold and then 16 times bilinear is a little smoother than
+    32 times). ``more`` goes to :func:`predict`.
     """
     predict(n, recipe, Head(classes), {"": trunk(n, recipe)}, skips, n.data, **more)
 

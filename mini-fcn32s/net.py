@@ -5,7 +5,7 @@ import nets
 
 def mini_fcn32s(n, recipe):
     """voc-fcn32s from random weights."""
-    nets.fcn(n, recipe, 21)
+    nets.fcn(n, recipe, 21, skips=[])
 
 
 MODEL = nets.Model(mini_fcn32s, nets.VOC_SAMPLE, {"train": nets.MINI})

@@ -234,3 +234,199 @@ def test_as_a_command_it_ends_with_one_message_and_status_1(tmp_path, model):
     assert "Traceback" not in done.stderr and (tmp_path / "out/a.png").exists()
     done = subprocess.run([*command[:3], "--model", "nix"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+
+
+# nets that see other things than one photograph, or say more than one
+
+
+def layer(name, kind, bottom="", top="", more=""):
+    bottoms = "".join(f' bottom: "{each}"' for each in bottom.split())
+    return f'layer {{ name: "{name}" type: "{kind}"{bottoms} top: "{top or name}" {more} }}\n'
+
+
+def given(name, channels):
+    return layer(name, "Input", more=f"input_param {{ shape {{ dim: 1 dim: {channels} dim: 4 dim: 4 }} }}")
+
+
+def scores(name, bottom, classes):
+    return layer(
+        name, "Convolution", bottom, more=f"convolution_param {{ num_output: {classes} kernel_size: 1 }}"
+    )
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """``toy(deploy, data_layer, params, weights)``: a model directory scored on test.prototxt."""
+
+    def toy(deploy, data_layer, params, weights):
+        made = tmp_path / "toy"
+        made.mkdir()
+        (made / "deploy.prototxt").write_text(deploy)
+        (made / "test.prototxt").write_text(
+            f"""layer {{ name: "data" type: "Python" top: "data" python_param {{ module: "layers"
+            layer: "{data_layer}" param_str: "{params}" }} }}"""
+        )
+        net = caffe.Net(str(made / "deploy.prototxt"), caffe.TEST)
+        for name, values in weights.items():
+            for (index, channel), value in values.items():
+                net.params[name][0].data[index, channel] = value
+        net.save(str(made / "toy.caffemodel"))
+        return made
+
+    return toy
+
+
+NYUD = {"nyud_dir": "../data/nyud", "split": "test"}
+
+
+def test_two_heads_write_each_its_own_and_name_their_own_classes(tmp_path, toy, capsys):
+    """Sky is above the mean in blue (a semantic class, and a geometric one); red is a person."""
+    model = toy(
+        given("data", 3) + scores("score_sem", "data", 33) + scores("score_geo", "data", 3),
+        "SIFTFlowSegDataLayer",
+        {"siftflow_dir": "../data/sift-flow", "split": "test", "tops": ["data", "sem", "geo"]},
+        {"score_sem": {(27, 0): 1, (17, 2): 1}, "score_geo": {(0, 0): 1, (2, 2): 1}},
+    )
+    path = photo(tmp_path / "a.png", [[BLUE, RED], [BLUE, BLUE]])
+    assert run(model, path) == 0
+    assert prediction(tmp_path / "out/a_sem.png") == [[27, 17], [27, 27]]
+    assert prediction(tmp_path / "out/a_geo.png") == [[0, 2], [0, 0]]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "a_geo.png", "a_geo_overlay.png", "a_sem.png", "a_sem_overlay.png"
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    semantic = infer.class_names("sift-flow", "sem")
+    assert f"  sem: {semantic[27]} 75.0%, {semantic[17]} 25.0%" in said
+    assert "  geo: sky 75.0%, vertical 25.0%" in said
+    # again: nothing is overwritten that another image of this run gave
+    assert run(model, path, photo(tmp_path / "b/a.png", [[RED]])) == 0
+    assert prediction(tmp_path / "out/a_2_geo.png") == [[2]]
+
+
+def test_two_heads_take_a_class_list_each(tmp_path, toy, capsys):
+    model = toy(
+        given("data", 3) + scores("score_sem", "data", 2) + scores("score_geo", "data", 3),
+        "SIFTFlowSegDataLayer",
+        {"siftflow_dir": "../data/sift-flow", "split": "test", "tops": ["data", "sem", "geo"]},
+        {"score_sem": {(1, 0): 1}, "score_geo": {(2, 0): 1}},
+    )
+    for name, words in (("two", "ground object"), ("three", "up flat high")):
+        (tmp_path / f"{name}.txt").write_text("\n".join(words.split()))
+    two, three = (("--classes", tmp_path / f"{name}.txt") for name in ("two", "three"))
+    path = photo(tmp_path / "a.png", [[BLUE]])
+    assert run(model, path, *two, *three) == 0
+    said = capsys.readouterr().out
+    assert "sem: object 100.0%" in said and "geo: high 100.0%" in said
+    assert "33 class names for the 2 classes" in (told := message("--model", model)) and "head sem" in told
+    assert "1 class lists for the 2 heads" in message("--model", model, *two)
+
+
+def test_one_head_of_a_two_headed_set_has_its_own_class_names(tmp_path, toy, capsys):
+    model = toy(
+        given("data", 3) + scores("score_geo", "data", 3),
+        "SIFTFlowSegDataLayer",
+        {"siftflow_dir": "../data/sift-flow", "split": "test", "tops": ["data", "geo"]},
+        {"score_geo": {(1, 2): 1}},
+    )
+    assert run(model, photo(tmp_path / "a.png", [[RED]])) == 0
+    assert prediction(tmp_path / "out/a.png") == [[1]]
+    assert "  horizontal 100.0%" in capsys.readouterr().out
+
+
+def test_hha_is_read_without_turning_its_channels_round(tmp_path, toy):
+    model = toy(
+        given("data", 3) + scores("score", "data", 40),
+        "NYUDSegDataLayer",
+        {**NYUD, "tops": ["hha", "label"]},
+        {"score": {(7, 0): 1, (8, 1): 1, (9, 2): 1}},
+    )
+    # one more than the mean, which is 132.431, 94.076, 118.477, in one channel
+    path = photo(tmp_path / "a.png", [[(134, 94, 118), (132, 96, 118), (132, 94, 120)]])
+    assert run(model, path) == 0
+    assert prediction(tmp_path / "out/a.png") == [[7, 8, 9]]
+    assert "--mean is for photographs" in message("--model", model, "--mean", 1, 2, 3)
+    assert "give hha files as the images" in message("--model", model, "--hha", path)
+
+
+@pytest.fixture
+def colour_and_hha(toy):
+    return toy(
+        given("color", 3)
+        + given("hha", 3)
+        + layer("both", "Concat", "color hha")
+        + scores("score", "both", 40),
+        "NYUDSegDataLayer",
+        {**NYUD, "tops": ["color", "hha", "label"]},
+        {"score": {(1, 2): 1, (2, 3): 1}},  # red, and disparity
+    )
+
+
+def test_hha_beside_a_photograph(tmp_path, colour_and_hha):
+    path = photo(tmp_path / "a.png", [[RED, (92, 97, 116)]])
+    hha = photo(tmp_path / "a_hha.png", [[(132, 94, 118), (200, 94, 118)]])
+    assert run(colour_and_hha, path, "--hha", hha) == 0
+    assert prediction(tmp_path / "out/a.png") == [[1, 2]]
+
+
+def test_a_folder_beside_the_images_has_a_file_for_each(tmp_path, colour_and_hha, capsys):
+    for name in ("a.png", "b.png"):
+        photo(tmp_path / "color" / name, [[RED]])
+        photo(tmp_path / "hha" / name, [[(132, 94, 118)]])
+    Image.fromarray(np.array([[RED]], np.uint8)).save(tmp_path / "color/c.jpg", quality=95)
+    photo(tmp_path / "hha/c.png", [[(255, 94, 118)]])
+    photo(tmp_path / "color/d.png", [[RED]])
+    photo(tmp_path / "color/e.png", [[RED]])
+    photo(tmp_path / "hha/e.png", [[RED, RED]])
+    assert run(colour_and_hha, tmp_path / "color", "--hha", tmp_path / "hha") == 1
+    assert {p.stem for p in (tmp_path / "out").iterdir()} == {
+        stem + end for stem in "abc" for end in ("", "_overlay")
+    }
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'hha/d.png'} does not exist" in said
+    assert f"{tmp_path / 'hha/e.png'} is 2 x 1 pixels, its image {tmp_path / 'color/e.png'} 1 x 1" in said
+
+
+def test_depth_beside_a_photograph(tmp_path, toy):
+    model = toy(
+        given("color", 3)
+        + given("depth", 1)
+        + layer("data", "Concat", "color depth")
+        + scores("score", "data", 40),
+        "NYUDSegDataLayer",
+        {**NYUD, "tops": ["color", "depth", "label"]},
+        {"score": {(4, 3): 1, (5, 3): -1}},
+    )
+    path = photo(tmp_path / "a.png", [[DARK, DARK]])
+    depth = tmp_path / "depth.png"
+    Image.fromarray(np.array([[9000, 1000]], np.uint16)).save(depth)  # exp(7.844) mm is the mean, 2550
+    assert run(model, path, "--depth", depth) == 0
+    assert prediction(tmp_path / "out/a.png") == [[4, 5]]
+    assert run(model, path, "--depth", path) == 1  # an 8-bit file is no depth
+
+
+def test_what_the_net_sees_besides_must_be_given_and_fit(tmp_path, colour_and_hha):
+    paths = [photo(tmp_path / f"{name}.png", [[RED]]) for name in "ab"]
+
+    def told(*args):
+        with pytest.raises(SystemExit) as stop:
+            run(*args)
+        return stop.value.code
+
+    assert "sees color and hha: give --hha FILE, or a folder" in told(colour_and_hha, *paths)
+    assert "one file for 2 images: give a folder" in told(colour_and_hha, *paths, "--hha", paths[0])
+    assert "--depth x.png is not for this net" in told(
+        colour_and_hha, paths[0], "--hha", paths[0], "--depth", "x.png"
+    )
+    deploy = colour_and_hha / "deploy.prototxt"
+    deploy.write_text(given("color", 3) + scores("score", "color", 40))
+    assert "has 1 inputs (color); its data gives 2 (color, hha)" in told(colour_and_hha, paths[0])
+
+
+def test_every_released_file_is_known(tmp_path):
+    """A download for each of the release's 14 models, and none for the others."""
+    assert len(infer.RELEASED) == 14
+    for name in infer.RELEASED:
+        assert (ROOT / name / "deploy.prototxt").exists()
+        (tmp_path / name).mkdir()
+        with pytest.raises(infer.DataError, match=rf"{infer.RELEASED[name][0]}.caffemodel \(\d+ MB\)"):
+            infer.find_weights(tmp_path / name)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
+from model_dirs import randomize
 
 import nets
 import surgery
@@ -19,7 +20,7 @@ from files import DataError
 ROOT = Path(nets.__file__).resolve().parent
 NET_PYS = sorted(ROOT.glob("*/net.py"))
 MODELS = [path.parent.name for path in NET_PYS if (path.parent / "solve.py").exists()]
-VOC = ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
+HEAVY = [name for name in MODELS if (ROOT / name / "train-heavy.prototxt").exists()]
 
 
 def model(name):
@@ -103,11 +104,15 @@ def test_what_two_directories_share_lives_in_a_root_module(kind):
         return [line for line in found if line and not line.startswith(entry)]
 
     files = {path.parent.name: lines(path) for path in ROOT.glob(f"*/{kind}")}
-    assert set(VOC) < set(files)
+    assert set(MODELS) <= set(files)
     for name, own in files.items():
         for other, theirs in files.items():
             shared = [line for line in own if line in theirs]
             assert name == other or len(shared) <= 0.15 * len(own), f"{name} and {other}: {shared}"
+
+
+def test_every_net_of_the_paper_and_of_its_release_is_there():
+    assert set(NAMES) == set(MODELS) and set(RELEASED) < set(MODELS)
 
 
 # architecture
@@ -115,48 +120,286 @@ def test_what_two_directories_share_lives_in_a_root_module(kind):
 TRUNK = (
     "conv1_1 relu1_1 conv1_2 relu1_2 pool1 conv2_1 relu2_1 conv2_2 relu2_2 pool2 conv3_1 relu3_1 conv3_2 relu3_2 "
     "conv3_3 relu3_3 pool3 conv4_1 relu4_1 conv4_2 relu4_2 conv4_3 relu4_3 pool4 conv5_1 relu5_1 conv5_2 relu5_2 "
-    "conv5_3 relu5_3 pool5 fc6 relu6 drop6 fc7 relu7 drop7 score_fr "
-)
-SKIP4 = "upscore2 score_pool4 score_pool4c fuse_pool4 "
-SKIP3 = "upscore_pool4 score_pool3 score_pool3c fuse_pool3 "
+    "conv5_3 relu5_3 pool5 fc6 relu6 drop6 fc7 relu7 drop7"
+).split()
+CAFFENET = (
+    "conv1 relu1 pool1 norm1 conv2 relu2 pool2 norm2 conv3 relu3 conv4 relu4 conv5 relu5 pool5 "
+    "fc6 relu6 drop6 fc7 relu7 drop7"
+).split()
+MODALITIES = ("color", "hha")
+BOTH = [name + each for each in MODALITIES for name in TRUNK]
+
+
+def head(stride, suffix="", scores=(), scale=False):
+    """The layers from the first scores to the pixels, in the order in which the released nets have them."""
+    made = [*(scores or [f"score_fr{suffix}"])]
+    up = "upscore2"
+    for pool in {32: (), 16: ("pool4",), 8: ("pool4", "pool3")}[stride]:
+        made += [f"{up}{suffix}", *([f"scale_{pool}"] if scale else [])]
+        made += [f"score_{pool}{suffix}", f"score_{pool}{suffix}c", f"fuse_{pool}{suffix}"]
+        up = f"upscore_{pool}"
+    return [*made, f"upscore{'' if stride == 32 else stride}{suffix}", f"score{suffix}"]
+
+
+def of_inception():
+    """GoogLeNet's, up to its last module, as its classifier is published, without the two other losses."""
+    made = ["conv1/7x7_s2", "conv1/relu_7x7", "pool1/3x3_s2", "pool1/norm1", "conv2/3x3_reduce"]
+    made += ["conv2/relu_3x3_reduce", "conv2/3x3", "conv2/relu_3x3", "conv2/norm2", "pool2/3x3_s2"]
+    for module in "3a 3b 4a 4b 4c 4d 4e 5a 5b".split():
+        at = f"inception_{module}"
+        for what in "1x1 3x3_reduce 3x3 5x5_reduce 5x5".split():
+            made += [f"{at}/{what}", f"{at}/relu_{what}"]
+        made += [f"{at}/pool", f"{at}/pool_proj", f"{at}/relu_pool_proj", f"{at}/output"]
+        made += [f"pool{module[0]}/3x3_s2"] if module in ("3b", "4e") else []
+    return [*made, "pool5/drop_7x7_s1"]
+
+
+FUSED = ["score_frcolor", "score_frhha", "score_fused"]
 NAMES = {
-    "voc-fcn32s": TRUNK + "upscore score",
-    "voc-fcn16s": TRUNK + SKIP4 + "upscore16 score",
-    "voc-fcn8s": TRUNK + SKIP4 + SKIP3 + "upscore8 score",
-    "mini-fcn8s": TRUNK + SKIP4 + SKIP3 + "upscore8 score",
-}
-OFFSETS = {
-    "voc-fcn32s": {"score": 19},
-    "voc-fcn16s": {"score_pool4c": 5, "score": 27},
-    "voc-fcn8s": {"score_pool4c": 5, "score_pool3c": 9, "score": 31},
-    "mini-fcn8s": {"score_pool4c": 5, "score_pool3c": 9, "score": 31},
-}
+    "voc-fcn-alexnet": [*CAFFENET, *head(32)],
+    "voc-fcn-googlenet": [*of_inception(), *head(32)],
+    "voc-fcn-pool4": [*TRUNK[: TRUNK.index("pool4") + 1], "score_pool4", "upscore16", "score"],
+    "voc-fcn32s-fixed": [*TRUNK, *head(32)],
+    "voc-fcn32s-pool5s1": [*TRUNK, "score_fr", "upscore16", "score"],
+    "voc-fcn8s-atonce": [*TRUNK, *head(8, scale=True)],
+    "nyud-fcn32s-color": [*TRUNK, *head(32)],
+    "nyud-fcn32s-hha": [*TRUNK, *head(32)],
+    "nyud-fcn32s-color-d": ["data", "conv1_1_bgrd", *TRUNK[1:], *head(32)],
+    "nyud-fcn32s-color-hha": [*BOTH, *head(32, scores=FUSED)],
+    "nyud-fcn16s-color-hha": [
+        *BOTH, *FUSED, "upscore2", "score_pool4color", "score_pool4hha", "score_pool4", "score_pool4c",
+        "fuse_pool4", "upscore16", "score",
+    ],
+    "siftflow-fcn16s-semantic": [*TRUNK, *head(16, "_sem")],
+    "siftflow-fcn16s-geometric": [*TRUNK, *head(16, "_geo")],
+}  # fmt: skip
+for stride in (32, 16, 8):
+    NAMES[f"siftflow-fcn{stride}s"] = [*TRUNK, *head(stride, "_sem"), *head(stride, "_geo")]
+    for data in ("voc", "pascalcontext", "mini"):
+        NAMES[f"{data}-fcn{stride}s"] = [*TRUNK, *head(stride)]
+INPUTS = {"color-hha": ["input", "input_hha"], "color-d": ["input", "input_depth"]}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_have_the_names_of_the_released_models(name):
-    assert [layer.name for layer in committed(name, "deploy").layer] == ["input", *NAMES[name].split()]
-    for split in ("train", "val"):
-        assert [layer.name for layer in committed(name, split).layer] == [
-            "data",
-            *NAMES[name].split(),
-            "loss",
-        ]
+    """The published classifiers' for GoogLeNet, which was not released as an FCN."""
+    inputs = next((names for end, names in INPUTS.items() if name.endswith(end)), ["input"])
+    for stem, net in model(name).prototxts().items():
+        names = [layer.name for layer in net.layer]
+        losses = [layer.name for layer in net.layer if layer.type == "SoftmaxWithLoss"]
+        if stem == "deploy":
+            assert names == [*inputs, *NAMES[name]] and not losses
+        else:
+            # the data layer is called as its first top is, or "data"
+            assert [name for name in names[1:] if name not in losses] == NAMES[name]
+            two = name.startswith("siftflow") and not name.endswith(("semantic", "geometric"))
+            single = ["loss_geo"] if name.endswith("geometric") else ["loss"]
+            assert losses == (["loss", "loss_geo"] if two else single)
 
 
-@pytest.mark.parametrize("name", OFFSETS)
+STEPS = {32: {"score": 19}, 16: {"score_pool4c": 5, "score": 27}}
+STEPS[8] = {"score_pool4c": 5, "score_pool3c": 9, "score": 31}
+OFFSETS = {
+    "voc-fcn-alexnet": {"score": 18},
+    "voc-fcn-googlenet": {"score": 98},
+    "voc-fcn-pool4": {"score": 107},
+    "voc-fcn32s-pool5s1": {"score": 19},
+    **{
+        f"siftflow-fcn16s-{kind}": {f"score_pool4{end}c": 5, f"score{end}": 27}
+        for kind, end in (("semantic", "_sem"), ("geometric", "_geo"))
+    },
+}
+for name in MODELS:
+    if name not in OFFSETS:
+        stride = int(name.split("fcn")[1].split("s")[0])
+        ends = ("_sem", "_geo") if name.startswith("siftflow") else ("",)
+        OFFSETS[name] = {
+            (f"{crop[:-1]}{end}c" if crop.endswith("c") else f"{crop}{end}"): offset
+            for end in ends
+            for crop, offset in STEPS[stride].items()
+        }
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_crop_offsets(name):
     for net in model(name).prototxts().values():
         crops = {crop.name: list(crop.crop_param.offset) for crop in net.layer if crop.type == "Crop"}
         assert crops == {crop: [offset] for crop, offset in OFFSETS[name].items()}
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("voc-fcn32s", 136_152_917), ("voc-fcn16s", 134_815_994), ("voc-fcn8s", 134_489_759)]
-)
-def test_number_of_parameters_is_the_released_models(name, count):
-    net = caffe.Net(str(ROOT / name / "deploy.prototxt"), caffe.TEST)
-    assert sum(blob.count for blobs in net.params.values() for blob in blobs) == count
+WINDOWS = {
+    "Convolution": "convolution_param",
+    "Pooling": "pooling_param",
+    "Deconvolution": "convolution_param",
+}
+
+
+def single(values, default):
+    """The value of a field that may be repeated."""
+    if not hasattr(values, "__len__"):
+        return values
+    return values[0] if len(values) else default
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_crop_lays_pixels_on_the_pixels_that_they_came_from(name):
+    """Where the middle of pixel k of a blob lies in the image, p k + q, from windows alone.
+
+    A window of k at stride s with padding d has its middle at s i + (k - 1)/2 - d of what it looks at, and a
+    deconvolution the other way round. All that is joined must lie alike, and a crop must begin where its
+    reference does.
+    """
+    lies, crops = {}, 0
+    for net_layer in committed(name, "deploy").layer:
+        below = [lies[bottom] for bottom in net_layer.bottom]
+        if net_layer.type == "Input":
+            at = 1, 0
+        elif net_layer.type == "Crop":
+            (p, q), (other, start) = below
+            assert p == other and q + p * net_layer.crop_param.offset[0] == start, net_layer.name
+            at, crops = (other, start), crops + 1
+        else:
+            assert len(set(below)) == 1, net_layer.name
+            (p, q) = below[0]
+            at = p, q
+            if net_layer.type in WINDOWS:
+                window = getattr(net_layer, WINDOWS[net_layer.type])
+                kernel, stride, pad = (
+                    single(getattr(window, field), default)
+                    for field, default in (("kernel_size", 0), ("stride", 1), ("pad", 0))
+                )
+                middle = (kernel - 1) / 2 - pad
+                if net_layer.type == "Deconvolution":
+                    at = p / stride, q - p / stride * middle
+                else:
+                    at = p * stride, q + p * middle
+        for top in net_layer.top:
+            lies[top] = at
+    assert crops == len(OFFSETS[name])
+
+
+# weights
+
+VGG = {
+    f"conv{stage}_{i}": 64 * 2 ** min(stage - 1, 3)
+    for stage, n in enumerate((2, 2, 3, 3, 3), 1)
+    for i in range(1, n + 1)
+}
+FIGURE = {"pool4": 512, "pool3": 256}
+
+
+def vgg_shapes(divide, suffix=""):
+    shapes, channels = {}, 3
+    for name, width in VGG.items():
+        width //= divide
+        shapes[name + suffix] = [(width, channels, 3, 3), (width,)]
+        channels = width
+    wide = 4096 // divide
+    return shapes | {
+        f"fc6{suffix}": [(wide, channels, 7, 7), (wide,)],
+        f"fc7{suffix}": [(wide, wide, 1, 1), (wide,)],
+    }
+
+
+def head_shapes(divide, stride, classes, suffix="", kernel=None, scores=None):
+    """Of the scores and of upsampling, which has kernels of twice its factor."""
+
+    def scoring(channels):
+        return [(classes, channels // divide, 1, 1), (classes,)]
+
+    def upsampling(size):
+        return [(classes, classes, size, size)]
+
+    shapes = {f"score_fr{trunk}{suffix}": scoring(4096) for trunk in scores or ("",)}
+    up = "upscore2"
+    for pool in {32: (), 16: ("pool4",), 8: ("pool4", "pool3")}[stride]:
+        shapes |= {f"{up}{suffix}": upsampling(4), f"score_{pool}{suffix}": scoring(FIGURE[pool])}
+        up = f"upscore_{pool}"
+    return shapes | {f"upscore{'' if stride == 32 else stride}{suffix}": upsampling(kernel or 2 * stride)}
+
+
+def caffenet_shapes(divide):
+    shapes = {}
+    for i, (width, channels, kernel) in enumerate(
+        ((96, 3 * divide, 11), (256, 48, 5), (384, 256, 3), (384, 192, 3), (256, 192, 3)), 1
+    ):
+        shapes[f"conv{i}"] = [(width // divide, channels // divide, kernel, kernel), (width // divide,)]
+    wide = 4096 // divide
+    shapes["fc6"] = [(wide, 256 // divide, 6, 6), (wide,)]
+    return shapes | {"fc7": [(wide, wide, 1, 1), (wide,)]}
+
+
+# directory: the parameters of its released model, its classes
+RELEASED = {
+    "voc-fcn-alexnet": (58_704_590, 21),
+    "voc-fcn32s": (136_152_917, 21),
+    "voc-fcn16s": (134_815_994, 21),
+    "voc-fcn8s": (134_489_759, 21),
+    "voc-fcn8s-atonce": (134_490_527, 21),
+    "nyud-fcn32s-color": (140_978_024, 40),
+    "nyud-fcn32s-hha": (140_978_024, 40),
+    "nyud-fcn32s-color-hha": (275_402_448, 40),
+    "siftflow-fcn32s": (138_905_444, None),
+    "siftflow-fcn16s": (135_568_424, None),
+    "siftflow-fcn8s": (134_751_980, None),
+    "pascalcontext-fcn32s": (149_251_964, 60),
+    "pascalcontext-fcn16s": (138_281_144, 60),
+    "pascalcontext-fcn8s": (135_589_364, 60),
+}
+
+
+def released(name, divide=1):
+    """Layer → shapes of what the released file of a directory holds, its trunk's widths over ``divide``."""
+    classes = RELEASED[name][1]
+    if name == "voc-fcn-alexnet":
+        return caffenet_shapes(divide) | head_shapes(divide, 32, classes, kernel=63)
+    stride = int(name.split("fcn")[1].split("s")[0])
+    if name.endswith("color-hha"):
+        trunks = vgg_shapes(divide, "color") | vgg_shapes(divide, "hha")
+        return trunks | head_shapes(divide, stride, classes, scores=MODALITIES)
+    shapes = vgg_shapes(divide)
+    if name.startswith("siftflow"):
+        return shapes | head_shapes(divide, stride, 33, "_sem") | head_shapes(divide, stride, 3, "_geo")
+    shapes |= head_shapes(divide, stride, classes)
+    if name.endswith("atonce"):
+        shapes |= {f"scale_{pool}": [(channels // divide,)] for pool, channels in FIGURE.items()}
+    return shapes
+
+
+def small(net, size=(32, 32)):
+    """The deploy net ``net`` for images of this size."""
+    for each in net.layer:
+        if each.type == "Input":
+            each.input_param.shape[0].dim[2:] = size
+    return net
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_weights_are_the_released_models_to_the_last_number(name, tmp_path):
+    shapes = released(name)
+    assert sum(np.prod(shape) for blobs in shapes.values() for shape in blobs) == RELEASED[name][0]
+    net = build(small(committed(name, "deploy")), tmp_path)
+    assert {layer: [tuple(blob.shape) for blob in blobs] for layer, blobs in net.params.items()} == shapes
+    assert sum(blob.count for blobs in net.params.values() for blob in blobs) == RELEASED[name][0]
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_file_would_load_with_nothing_left_over(name, tmp_path):
+    """A file of exactly the released names and shapes, at an eighth of the width."""
+    file, random, values = caffe_pb2.NetParameter(), np.random.default_rng(0), {}
+    for layer_name, shapes in released(name, 8).items():
+        written = file.layer.add(name=layer_name)
+        for i, shape in enumerate(shapes):
+            values[layer_name, i] = random.random(shape, np.float32)
+            blob = written.blobs.add(data=values[layer_name, i].ravel())
+            blob.shape.dim.extend(shape)
+    (tmp_path / "released.caffemodel").write_bytes(file.SerializeToString())
+    net = build(small(model(name).prototxts(divide=8)["deploy"]), tmp_path)
+    report = surgery.load_parent(net, tmp_path / "released.caffemodel")
+    assert (report.dropped, report.missing, report.coerced, report.zero) == ({}, {}, {}, [])
+    assert len(report.copied) == len(values)
+    for (layer_name, i), expected in values.items():
+        np.testing.assert_array_equal(net.params[layer_name][i].data, expected)
 
 
 def test_fcn8s_has_these_weights(tmp_path):
@@ -165,9 +408,8 @@ def test_fcn8s_has_these_weights(tmp_path):
     shapes = {
         name: [tuple(blob.shape) for blob in blobs] for name, blobs in build(deploy, tmp_path).params.items()
     }
-    trunk = {f"conv{stage}_{i}" for stage, convs, _ in nets.VGG16 for i in range(1, convs + 1)}
     heads = {"score_fr", "score_pool4", "score_pool3", "upscore2", "upscore_pool4", "upscore8"}
-    assert set(shapes) == {"fc6", "fc7"} | trunk | heads
+    assert set(shapes) == {"fc6", "fc7", *VGG} | heads
     expected = {
         "conv1_1": [(64, 3, 3, 3), (64,)],
         "conv3_1": [(256, 128, 3, 3), (256,)],
@@ -226,17 +468,128 @@ def test_mini_starts_with_activations_of_one_scale(tmp_path):
     assert not net.blobs["score"].data.any()
 
 
+# what nets start as
+
+
+def fed(net):
+    """``net`` with inputs in the place of its data layer, for images of 70 x 50."""
+    data = net.layer[0]
+    labels = [each.bottom[1] for each in net.layer if each.type == "SoftmaxWithLoss"]
+    tops = list(data.top)
+    del net.layer[0]
+    for top in reversed(tops):
+        each = caffe_pb2.LayerParameter(name=top, type="Input", top=[top])
+        each.input_param.shape.add().dim.extend([1, 1 if top in labels else 3, 70, 50])
+        net.layer.insert(0, each)
+    return net
+
+
+def narrow(name, tmp_path, split):
+    return build(fed(model(name).prototxts(divide=16)[split]), tmp_path)
+
+
+def test_two_heads_lose_and_score_what_the_two_nets_of_one_head_do(tmp_path):
+    both, semantic, geometric = (
+        narrow(f"siftflow-fcn16s{which}", tmp_path, "test") for which in ("", "-semantic", "-geometric")
+    )
+    randomize(both, without=())
+    random = np.random.default_rng(1)
+    given = {"data": random.normal(0, 60, (1, 3, 70, 50)), "sem": random.integers(0, 33, (1, 1, 70, 50))}
+    given["geo"] = random.choice([0, 1, 2, 255], (1, 1, 70, 50))
+    for net, head, loss in ((semantic, "_sem", "loss"), (geometric, "_geo", "loss_geo")):
+        report = surgery.transplant(net, both)
+        assert not report.missing
+        other = "_geo" if head == "_sem" else "_sem"
+        assert report.dropped and all(other in label for label in report.dropped)
+        for each in (both, net):
+            for blob in each.inputs:
+                each.blobs[blob].data[...] = given[blob]
+            each.forward()
+        assert float(net.blobs[loss].data) > 0.1
+        for blob in (loss, f"score{head}"):
+            np.testing.assert_array_equal(net.blobs[blob].data, both.blobs[blob].data)
+
+
+STAGES = [
+    (f"{data}-fcn{child}s{kind}", f"{data}-fcn{parent}s{kind}")
+    for data, kind in (
+        ("voc", ""),
+        ("mini", ""),
+        ("siftflow", ""),
+        ("pascalcontext", ""),
+        ("nyud", "-color-hha"),
+    )
+    for parent, child in ((32, 16), (16, 8))
+    if (data, child) != ("nyud", 8)
+]
+
+
+@pytest.mark.parametrize(("name", "parent"), STAGES)
+def test_a_finer_net_starts_at_its_parent_s_predictions(name, parent, tmp_path):
+    """To the bit before the last upsampling: the new scores are zero, so the sum is the parent's, upsampled.
+
+    After it, too, but for one step of upsampling being two: those differ where the parent's scores have a kink,
+    within a quarter of a coarse pixel of a coarse pixel's middle.
+    """
+    coarse, fine = (
+        build(small(model(each).prototxts(divide=16)["deploy"], (70, 50)), tmp_path)
+        for each in (parent, name)
+    )
+    randomize(coarse)
+    surgery.interp(coarse, [each for each in coarse.params if each.startswith("up")])
+    coarse.save(str(tmp_path / "parent.caffemodel"))
+    for each in fine.params:
+        if each.startswith("score"):
+            fine.params[each][0].data[...] = fine.params[each][1].data[...] = 0
+    report = surgery.load_parent(fine, tmp_path / "parent.caffemodel")
+    surgery.interp(fine, [each for each in fine.params if each.startswith("up")])
+    stride, pool = (16, "pool4") if "fcn16s" in name else (8, "pool3")
+    ends = ("_sem", "_geo") if name.startswith("siftflow") else ("",)
+    assert {each.partition("[")[0] for each in report.missing if each.startswith("score")} == {
+        f"score_{pool}{trunk}{end}"
+        for end in ends
+        for trunk in (MODALITIES if name.startswith("nyud") else ("",))
+    }
+    random = np.random.default_rng(2)
+    for blob in coarse.inputs:
+        image = random.normal(0, 60, (1, 3, 70, 50))
+        for net in (coarse, fine):
+            net.blobs[blob].data[...] = image
+    expected, found = coarse.forward(), fine.forward()
+    for end in ends:
+        last = {16: f"upscore2{end}", 8: f"upscore_pool4{end}"}[stride]
+        fused = fine.blobs[f"fuse_{pool}{end}"].data
+        assert fused.any()
+        np.testing.assert_array_equal(fused, fine.blobs[last].data)
+        # the parent's coarse scores, to the bit
+        first = "score_fused" if name.startswith("nyud") else f"score_fr{end}"
+        first = first if stride == 16 else f"fuse_pool4{end}"
+        np.testing.assert_array_equal(fine.blobs[first].data, coarse.blobs[first].data)
+        before, after = expected[f"score{end}"][0], found[f"score{end}"][0]
+        # pixels further than a quarter of a coarse pixel from each coarse pixel's middle
+        offset = OFFSETS[parent][f"score{end}"]
+        rows, columns = (
+            abs((np.arange(size) + offset - (2 * stride - 0.5)) % (2 * stride) - stride) < stride / 2
+            for size in (70, 50)
+        )
+        apart = np.ix_(range(len(before)), rows, columns)
+        assert before[apart].size > 0.15 * before.size
+        np.testing.assert_allclose(after[apart], before[apart], atol=1e-5 * abs(before).max())
+        assert (after.argmax(0) == before.argmax(0)).mean() > 0.9
+
+
 # recipes
 
 
-@pytest.mark.parametrize("name", VOC)
+@pytest.mark.parametrize("name", HEAVY)
 def test_the_recipes_differ_in_loss_and_intermediate_upsampling_only(name):
     train, heavy = committed(name, "train"), committed(name, "train-heavy")
-    last = [layer.name for layer in train.layer if layer.type == "Deconvolution"][-1]
+    inner = ("upscore2", "upscore_pool4")
     for paper, release in zip(train.layer, heavy.layer, strict=True):
         if paper.type == "Deconvolution":
+            name = paper.name.removesuffix("_sem").removesuffix("_geo")
             assert [param.lr_mult for param in release.param] == [0]
-            assert [param.lr_mult for param in paper.param] == [0 if paper.name == last else 1]
+            assert [param.lr_mult for param in paper.param] == [1 if name in inner else 0]
             paper.param[0].lr_mult = 0
         if paper.type == "SoftmaxWithLoss":
             assert (paper.loss_param.normalize, release.loss_param.normalize) == (True, False)
@@ -250,45 +603,125 @@ def test_learning_multipliers_and_initial_weights(name):
     for net_layer in committed(name, "train").layer:
         multipliers = [(param.lr_mult, param.decay_mult) for param in net_layer.param]
         filler = net_layer.convolution_param.weight_filler
+        scores = net_layer.name.startswith("score")
         if net_layer.type == "Convolution":
-            assert multipliers == [(1, 1), (2, 0)]
-        random = name.startswith("mini") and net_layer.name.startswith(("conv", "fc"))
+            fixed = name == "voc-fcn32s-fixed" and not scores
+            assert multipliers == ([(0, 1)] * 2 if fixed else [(1, 1), (2, 0)])
+        if net_layer.type == "Scale":
+            value = {"scale_pool4": 0.01, "scale_pool3": 0.0001}[net_layer.name]
+            assert net_layer.scale_param.filler.value == pytest.approx(value)
+            assert multipliers == [(0, 1)]
+        random = name.startswith("mini") and net_layer.type == "Convolution" and not scores
         kind = "gaussian" if net_layer.name == "conv1_1" else "msra"
         assert filler.type == (kind if random else "constant"), net_layer.name
 
 
+PASCAL = "../data/pascal/"
+DATA = {
+    "voc": (
+        ("train", "SBDDSegDataLayer", {"sbdd_dir": "../data/sbdd/dataset", "split": "train"}),
+        ("val", "VOCSegDataLayer", {"voc_dir": f"{PASCAL}VOC2011", "split": "seg11valid"}),
+    ),
+    "mini": (
+        (
+            "train",
+            "VOCSegDataLayer",
+            {"voc_dir": f"{PASCAL}sample/VOC2011", "split": "train", "randomize": False},
+        ),
+        ("val", "VOCSegDataLayer", {"voc_dir": f"{PASCAL}sample/VOC2011", "split": "val"}),
+    ),
+    "nyud": tuple(
+        (stem, "NYUDSegDataLayer", {"nyud_dir": "../data/nyud", "split": split})
+        for stem, split in (("train", "trainval"), ("test", "test"))
+    ),
+    "siftflow": tuple(
+        (stem, "SIFTFlowSegDataLayer", {"siftflow_dir": "../data/sift-flow", "split": split})
+        for stem, split in (("train", "trainval"), ("test", "test"))
+    ),
+    "pascalcontext": tuple(
+        (
+            stem,
+            "PASCALContextSegDataLayer",
+            {"voc_dir": f"{PASCAL}VOC2010", "context_dir": "../data/pascal-context", "split": stem},
+        )
+        for stem in ("train", "val")
+    ),
+}
+TOPS = {
+    "nyud-fcn32s-color": ["color", "label"],
+    "nyud-fcn32s-hha": ["hha", "label"],
+    "nyud-fcn32s-color-d": ["color", "depth", "label"],
+    "nyud-fcn32s-color-hha": ["color", "hha", "label"],
+    "nyud-fcn16s-color-hha": ["color", "hha", "label"],
+    "siftflow-fcn16s-semantic": ["data", "sem"],
+    "siftflow-fcn16s-geometric": ["data", "geo"],
+    **{f"siftflow-fcn{stride}s": ["data", "sem", "geo"] for stride in (32, 16, 8)},
+}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_data_layers(name):
-    splits = {"voc-": ("SBDDSegDataLayer", "seg11valid"), "mini": ("VOCSegDataLayer", "val")}[name[:4]]
-    for stem, split in (("train", "train"), ("val", splits[1])):
-        python = committed(name, stem).layer[0].python_param
-        params = ast.literal_eval(python.param_str)
-        assert python.module == "layers"
-        assert python.layer == (splits[0] if stem == "train" else "VOCSegDataLayer")
-        in_turn = ["randomize"] if (name[:4], stem) == ("mini", "train") else []
-        assert list(params)[1:] == ["split", *in_turn, "mean", "seed"]
-        assert (params["split"], params["seed"]) == (split, 1337)
-        assert params["mean"] == (104.00699, 116.66877, 122.67892)
-        assert params[next(iter(params))].startswith("../data/")
+    group = name.partition("-")[0]
+    for stem, kind, expected in DATA[group]:
+        layer = committed(name, stem).layer[0]
+        params = ast.literal_eval(layer.python_param.param_str)
+        assert (layer.python_param.module, layer.python_param.layer) == ("layers", kind)
+        assert params.pop("seed") == 1337
+        if group in ("voc", "mini"):  # the data layers of the others know theirs
+            assert params.pop("mean") == (104.00699, 116.66877, 122.67892)
+        assert params.pop("tops", None) == TOPS.get(name)
+        assert params == expected
+        assert len(layer.top) == len(TOPS.get(name, ["data", "label"]))
 
 
-RATES = {"voc-fcn32s": (1e-4, 1e-10), "voc-fcn16s": (1e-6, 1e-12), "voc-fcn8s": (1e-8, 1e-14)}
+# the paper's rate, the release's rate and number of iterations
+SOLVERS = {
+    "voc-fcn-alexnet": (1e-3, 1e-4, 100_000),
+    "voc-fcn-googlenet": (5e-5,),
+    "voc-fcn32s": (1e-4, 1e-10, 100_000),
+    "voc-fcn16s": (1e-6, 1e-12, 100_000),
+    "voc-fcn8s": (1e-8, 1e-14, 100_000),
+    "voc-fcn8s-atonce": (1e-4, 1e-10, 300_000),
+    "voc-fcn32s-fixed": (1e-4,),
+    "voc-fcn32s-pool5s1": (1e-4,),
+    "voc-fcn-pool4": (1e-4,),
+    "nyud-fcn32s-color": (1e-4, 1e-10, 300_000),
+    "nyud-fcn32s-color-d": (1e-4, 1e-10, 300_000),
+    "nyud-fcn32s-hha": (1e-4, 1e-10, 300_000),
+    "nyud-fcn32s-color-hha": (1e-4, 1e-12, 300_000),
+    "nyud-fcn16s-color-hha": (1e-6,),
+    "siftflow-fcn32s": (1e-4, 1e-10, 300_000),
+    "siftflow-fcn16s": (1e-6, 1e-12, 300_000),
+    "siftflow-fcn8s": (1e-8, 1e-12, 300_000),
+    "siftflow-fcn16s-semantic": (1e-4,),
+    "siftflow-fcn16s-geometric": (1e-4,),
+    "pascalcontext-fcn32s": (1e-4, 1e-10, 300_000),
+    "pascalcontext-fcn16s": (1e-6, 1e-12, 300_000),
+    "pascalcontext-fcn8s": (1e-8, 1e-14, 300_000),
+}
+IMAGES = {"voc": 736, "nyud": 654, "siftflow": 200, "pascalcontext": 5105, "mini": 3}
 
 
-@pytest.mark.parametrize("name", VOC)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_solvers_are_the_paper_s_and_the_release_s(name):
-    paper, heavy = solver(name), solver(name, "solver-heavy")
-    for recipe, rate in zip((paper, heavy), RATES[name], strict=True):
-        assert recipe.base_lr == pytest.approx(rate)
-        assert (recipe.lr_policy, recipe.weight_decay) == ("fixed", pytest.approx(5e-4))
-    assert (paper.iter_size, paper.momentum, paper.train_net) == (20, pytest.approx(0.9), "train.prototxt")
-    assert (heavy.iter_size, heavy.momentum, heavy.train_net) == (
-        1,
-        pytest.approx(0.99),
-        "train-heavy.prototxt",
+    rate, *release = SOLVERS[name]
+    paper = solver(name)
+    assert (paper.base_lr, paper.momentum) == (pytest.approx(rate), pytest.approx(0.9))
+    assert (paper.iter_size, paper.train_net) == (20, "train.prototxt")
+    assert (paper.type, paper.lr_policy, paper.weight_decay) == ("SGD", "fixed", pytest.approx(5e-4))
+    assert (ROOT / name / "solver-heavy.prototxt").exists() == bool(release)
+    if not release:
+        return
+    heavy = solver(name, "solver-heavy")
+    alexnet = name == "voc-fcn-alexnet"  # released before the others were trained again, heavily
+    assert (heavy.base_lr, heavy.max_iter) == (pytest.approx(release[0]), release[1])
+    assert (heavy.momentum, heavy.iter_size) == (
+        (pytest.approx(0.9), 20) if alexnet else (pytest.approx(0.99), 1)
     )
-    assert (heavy.average_loss, heavy.max_iter) == (20, 100_000)
-    assert list(paper.test_iter) == list(heavy.test_iter) == [736]
+    assert heavy.train_net == ("train.prototxt" if alexnet else "train-heavy.prototxt")
+    assert (heavy.type, heavy.lr_policy, heavy.weight_decay) == ("SGD", "fixed", pytest.approx(5e-4))
+    if not alexnet:
+        assert heavy.average_loss == 20
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -296,104 +729,41 @@ def test_every_solver_is_seeded_and_leaves_scoring_to_solve_py(name):
     for path in (ROOT / name).glob("solver*.prototxt"):
         recipe = solver(name, path.stem)
         assert (path.parent / recipe.train_net).exists()
-        assert list(recipe.test_net) == ["val.prototxt"]
+        assert len(recipe.test_net) == 1 and (path.parent / recipe.test_net[0]).exists()
+        assert list(recipe.test_iter) == [IMAGES[name.partition("-")[0]]]
         assert (recipe.test_interval, recipe.test_initialization) == (999_999_999, False)
         assert (recipe.random_seed, recipe.display) == (1337, 20)
         assert recipe.snapshot_prefix == "snapshot/train"
 
 
+VGG16, STAGE = "vgg16-fcn", {16: "32", 8: "16"}
+PARENTS = {
+    "voc-fcn-alexnet": ["caffenet-fcn"],
+    "voc-fcn-googlenet": ["googlenet-fcn"],
+    "voc-fcn8s-atonce": [VGG16],
+    "mini-fcn32s": [],
+    "nyud-fcn32s-color-hha": ["nyud-fcn32s-color", "nyud-fcn32s-hha"],
+    "siftflow-fcn16s-semantic": [VGG16],
+    "siftflow-fcn16s-geometric": [VGG16],
+}
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_solve_py_looks_for_its_parent_where_a_directory_is(name, monkeypatch):
+def test_solve_py_looks_for_its_parents_where_a_directory_is(name, monkeypatch):
     calls = []
-    monkeypatch.setattr(training, "main", lambda file, parent=None, **steps: calls.append((file, parent)))
+    monkeypatch.setattr(training, "main", lambda file, *parents, **steps: calls.append((file, parents)))
     runpy.run_path(str(ROOT / name / "solve.py"), run_name="__main__")
-    ((file, parent),) = calls
+    ((file, parents),) = calls
     assert Path(file) == ROOT / name / "solve.py"
-    assert (parent is None) == name.startswith("mini")
-    for pattern in parent.files if parent else ():
-        directory = (ROOT / name / pattern).resolve().relative_to(ROOT).parts[0]
-        assert (ROOT / directory / "net.py").exists()
-        assert f"cd {directory} && python" in parent.how
-
-
-# ImageNet's classifier
-
-
-def small_classifiers(tmp_path, divide=16):
-    recipe = nets.Recipe(divide=divide)
-    for name, classifier in (("vgg16", True), ("vgg16-fcn", False)):
-        n = caffe.NetSpec()
-        n.data = nets.image((1, 3, 224, 224))
-        top = nets.vgg16(n, recipe, pad=1, classifier=classifier)
-        if classifier:
-            n.fc8 = nets.L.InnerProduct(top, num_output=10)
-        save(n.to_proto(), tmp_path / f"{name}.prototxt")
-
-
-def test_the_classifier_and_its_convolutional_form_hold_the_same_weights():
-    classifier, fcn = (
-        caffe.Net(str(ROOT / "ilsvrc-nets" / f"{name}.prototxt"), caffe.TEST)
-        for name in ("vgg16", "vgg16-fcn")
-    )
-    assert set(classifier.params) - set(fcn.params) == {"fc8"}
-    assert [tuple(blob.shape) for blob in classifier.params["fc6"]] == [(4096, 25088), (4096,)]
-    assert [tuple(blob.shape) for blob in classifier.params["fc8"]] == [(1000, 4096), (1000,)]
-    for name, blobs in fcn.params.items():
-        assert [blob.count for blob in blobs] == [blob.count for blob in classifier.params[name]]
-    assert sum(blob.count for blobs in fcn.params.values() for blob in blobs) == 134_260_544
-    parent = caffe.Net(str(ROOT / "voc-fcn32s" / "deploy.prototxt"), caffe.TEST).params
-    for name, blobs in fcn.params.items():
-        assert [list(blob.shape) for blob in blobs] == [list(blob.shape) for blob in parent[name]]
-
-
-def test_convert_gives_the_net_that_computes_the_same(tmp_path):
-    script = runpy.run_path(str(ROOT / "ilsvrc-nets" / "convert.py"))
-    small_classifiers(tmp_path)
-    classifier = caffe.Net(str(tmp_path / "vgg16.prototxt"), caffe.TEST)
-    random = np.random.default_rng(0)
-    for blobs in classifier.params.values():
-        for blob in blobs:
-            blob.data[...] = random.normal(0, (2 / max(blob.data[0].size, 100)) ** 0.5, blob.data.shape)
-    source, target = tmp_path / "vgg16.caffemodel", tmp_path / "vgg16-fcn.caffemodel"
-    classifier.save(str(source))
-    report = script["convert"](source, target, tmp_path)
-    assert set(report.coerced) == {"fc6[0]", "fc7[0]"}
-    assert set(report.dropped) == {"fc8[0]", "fc8[1]"}
-    assert not report.missing and not report.zero
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["vgg16.caffemodel", "vgg16.prototxt", "vgg16-fcn.caffemodel", "vgg16-fcn.prototxt"]
-    )
-    fcn = caffe.Net(str(tmp_path / "vgg16-fcn.prototxt"), caffe.TEST, weights=str(target))
-    image = random.normal(0, 50, (1, 3, 224, 224))
-    for net in (classifier, fcn):
-        net.blobs["data"].data[...] = image
-        net.forward()
-    features = classifier.blobs["fc7"].data
-    assert features.std() > 1e-3
-    np.testing.assert_allclose(
-        fcn.blobs["fc7"].data[:, :, 0, 0], features, rtol=1e-4, atol=1e-5 * abs(features).max()
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "553432081 bytes"), (b"not weights, only text", "VGG_ILSVRC_16_layers.caffemodel")],
-)
-def test_convert_without_the_file_says_where_it_is(tmp_path, monkeypatch, content, message):
-    source = tmp_path / "VGG_ILSVRC_16_layers.caffemodel"
-    if content:
-        source.write_bytes(content)
-    monkeypatch.setattr("sys.argv", ["convert.py", str(source)])
-    with pytest.raises(SystemExit, match=message) as caught:
-        runpy.run_path(str(ROOT / "ilsvrc-nets" / "convert.py"), run_name="__main__")
-    assert str(caught.value).startswith("error: ")
-
-
-def test_convert_refuses_half_a_classifier(tmp_path):
-    script = runpy.run_path(str(ROOT / "ilsvrc-nets" / "convert.py"))
-    small_classifiers(tmp_path)
-    source, target = tmp_path / "half.caffemodel", tmp_path / "out.caffemodel"
-    caffe.Net(str(tmp_path / "vgg16-fcn.prototxt"), caffe.TEST).save(str(source))
-    with pytest.raises(surgery.SurgeryError, match=r"half.caffemodel holds the weights of another net: fc6"):
-        script["convert"](source, target, tmp_path)
-    assert not target.exists()
+    before = [
+        name.replace(f"fcn{fine}s", f"fcn{coarse}s")
+        for fine, coarse in STAGE.items()
+        if f"fcn{fine}s" in name
+    ]
+    assert [parent.name for parent in parents] == PARENTS.get(name, before or [VGG16])
+    for parent in parents:
+        assert parent.optional == (name == "mini-fcn8s")
+        for pattern in parent.files:
+            directory = (ROOT / name / pattern).resolve().relative_to(ROOT).parts[0]
+            assert (ROOT / directory / "net.py").exists()
+            assert f"cd {directory} && python" in parent.how

@@ -275,3 +275,77 @@ def test_seg_tests_needs_a_test_net(solver):
 
     with pytest.raises(ValueError, match="no test net"):
         score.seg_tests(Solver(), False, 1)
+
+
+# several heads
+
+
+@pytest.fixture
+def two_heads(tmp_path):
+    """A net with scores, labels and losses of a semantic and a geometric head, and those arrays."""
+    random, text, given = np.random.default_rng(5), "", {}
+    for head, classes, loss in (("sem", 4, "loss"), ("geo", 3, "loss_geo")):
+        given[f"score_{head}"] = random.normal(size=(1, classes, 5, 6)).astype(np.float32)
+        given[head] = random.integers(0, classes, (1, 1, 5, 6))
+        given[head][0, 0, 0, :2] = 255
+        for name in (f"score_{head}", head):
+            dims = " ".join(f"dim: {size}" for size in given[name].shape)
+            text += f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}\n'
+        text += f"""layer {{ name: "{loss}" type: "SoftmaxWithLoss" bottom: "score_{head}" bottom: "{head}"
+            top: "{loss}" loss_param {{ ignore_label: 255 }} }}\n"""
+    path = tmp_path / "heads.prototxt"
+    path.write_text(text)
+    net = caffe.Net(str(path), caffe.TEST)
+    for name, values in given.items():
+        net.blobs[name].data[...] = values
+    return net, given
+
+
+HEADS = [score.Head("score_sem", "sem", "loss"), score.Head("score_geo", "geo", "loss_geo")]
+
+
+def test_several_heads_are_scored_in_one_pass_as_each_would_be_alone(tmp_path, two_heads):
+    net, given = two_heads
+    both = score.score_heads(net, tmp_path / "out", ["a"], HEADS)
+    for head, scores in zip(HEADS, both, strict=True):
+        predicted = given[head.layer][0].argmax(0)
+        np.testing.assert_array_equal(
+            scores.hist, score.fast_hist(given[head.gt][0, 0], predicted, len(given[head.layer][0]))
+        )
+        assert scores.loss == pytest.approx(float(net.blobs[head.loss].data))
+        assert scores.loss_per_pixel == pytest.approx(scores.loss, rel=1e-5)
+        (alone,) = score.score_heads(net, tmp_path / f"alone_{head.gt}", ["a"], [head])
+        np.testing.assert_array_equal(alone.hist, scores.hist)
+        assert (alone.loss, alone.loss_per_pixel) == (scores.loss, scores.loss_per_pixel)
+        # a folder for each head; none where there is one
+        for saved in (tmp_path / "out" / head.layer / "a.png", tmp_path / f"alone_{head.gt}" / "a.png"):
+            np.testing.assert_array_equal(np.array(Image.open(saved)), predicted)
+
+
+def test_of_several_heads_the_missing_one_is_named(two_heads):
+    with pytest.raises(ValueError, match="no blob 'score_depth'"):
+        score.score_heads(two_heads[0], None, 1, [*HEADS, score.Head("score_depth", "geo")])
+
+
+def test_seg_tests_of_prints_each_head_by_name_with_its_classes(tmp_path, two_heads, capsys):
+    class Net:
+        """The net, as the solver's test net that shares weights."""
+
+        def __init__(self, net):
+            self.blobs, self.forward, self.layers = net.blobs, net.forward, ()
+
+        def share_with(self, other):
+            assert other == "the trained net"
+
+    class Solver:
+        iter, net, test_nets = 7, "the trained net", [Net(two_heads[0])]
+
+    names = [["sky", "sea", "sand", "tree"], ["up", "flat", "high"]]
+    results = score.seg_tests_of(Solver(), str(tmp_path / "seg{}"), 1, HEADS, names)
+    printed = capsys.readouterr().out
+    for head, scores, classes in zip(HEADS, results, names, strict=True):
+        assert scores.iteration == 7
+        assert f"Iteration 7 {head.layer} mean IU {scores.metrics()['mean IU']:.6g}\n" in printed
+        assert f"Iteration 7 {head.layer} loss {scores.loss:.6g}\n" in printed
+        assert all(f"\n{name} " in printed for name in classes)
+        assert (tmp_path / "seg7" / head.layer / "000000.png").exists()

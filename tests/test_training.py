@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from model_dirs import scratch
+from model_dirs import make_parent, narrow_prototxts, parameters, parents_of, random_weights, scratch
 
+import nets
+import surgery
 import training
 from files import DataError
 
@@ -128,3 +130,93 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 1 and "Traceback" not in errors
     state = errors.split("--snapshot ")[1].strip()
     assert (directory / state).is_file() and (directory / state).with_suffix(".caffemodel").is_file()
+
+
+# parents
+
+
+def test_a_classifier_is_looked_for_where_convert_py_puts_it():
+    plain = training.classifier("vgg19")
+    assert plain.files == ("../ilsvrc-nets/vgg19-fcn.caffemodel",)
+    assert (plain.prototxt, plain.suffix, plain.changed, plain.change) == ("", "", "", None)
+    assert "cd ilsvrc-nets && python convert.py vgg19" in plain.how
+    changed = training.classifier("vgg19", changed="fc6", change=surgery.rarefy)
+    assert (changed.prototxt, changed.changed) == ("../ilsvrc-nets/vgg19-fcn.prototxt", "fc6")
+    assert changed.change is surgery.rarefy
+
+
+def test_a_stage_is_trained_here_or_released():
+    plain = training.stage("voc-fcn32s", "fcn32s-heavy-pascal")
+    assert plain.files == (
+        "../voc-fcn32s/snapshot/train_iter_*.caffemodel",
+        "../voc-fcn32s/fcn32s-heavy-pascal.caffemodel",
+    )
+    assert "cd voc-fcn32s && python solve.py" in plain.how and "fcn32s-heavy-pascal" in plain.how
+    assert plain.prototxt == ""
+    unreleased = training.stage("nyud-fcn32s-hha", suffix="hha")
+    assert unreleased.files == ("../nyud-fcn32s-hha/snapshot/train_iter_*.caffemodel",)
+    assert (unreleased.prototxt, unreleased.suffix) == ("../nyud-fcn32s-hha/deploy.prototxt", "hha")
+    assert "authors" not in unreleased.how
+
+
+@pytest.fixture
+def born(tmp_path, monkeypatch):
+    """``born(name)``: a narrow net of that directory in its place, and its parents with random weights."""
+
+    def born(name):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        nets.write_prototxts("net.py", narrow_prototxts(name))
+        parents = parents_of(name)
+        paths = [make_parent(tmp_path, parent) for parent in parents]
+        return caffe.Net("deploy.prototxt", caffe.TEST), parents, paths
+
+    return born
+
+
+def same(blobs, weights):
+    return [blob.data.tobytes() for blob in blobs] == weights
+
+
+def test_late_fusion_starts_with_the_weights_of_two_parents(born):
+    net, parents, paths = born("nyud-fcn32s-color-hha")
+    for parent, path in zip(parents, paths, strict=True):
+        said = parent.load(net, path)
+        assert "copied" in said and f"conv1_1{parent.suffix}" in said
+    colour, hha = (parameters(path) for path in paths)
+    for name in ("conv1_1", "conv5_3", "fc7", "score_fr"):
+        assert same(net.params[f"{name}color"], colour[name])
+        assert same(net.params[f"{name}hha"], hha[name])
+
+
+def test_the_first_layer_for_depth_starts_with_the_mean_of_colours(born):
+    net, (parent,), (path,) = born("nyud-fcn32s-color-d")
+    said = parent.load(net, path)
+    assert "average" in said
+    vgg16 = caffe.Net("../ilsvrc-nets/vgg16-fcn.prototxt", caffe.TEST, weights=str(path))
+    old, new = (each.params[name][0].data for each, name in ((vgg16, "conv1_1"), (net, "conv1_1_bgrd")))
+    np.testing.assert_array_equal(new[:, :3], old)
+    np.testing.assert_allclose(new[:, 3], old.mean(1), rtol=1e-6)
+    np.testing.assert_array_equal(net.params["conv1_1_bgrd"][1].data, vgg16.params["conv1_1"][1].data)
+    assert same(net.params["fc7"], parameters(path)["fc7"])
+
+
+def test_fc6_on_a_denser_pool5_is_the_classifier_s_with_zeros_between(born):
+    net, (parent,), (path,) = born("voc-fcn32s-pool5s1")
+    assert "rarefied by 2" in parent.load(net, path)
+    old, new = parameters(path), net.params["fc6"][0].data
+    kernel = np.frombuffer(old["fc6"][0], np.float32).reshape(len(new), -1, 7, 7)
+    np.testing.assert_array_equal(new[:, :, :13:2, :13:2], kernel)
+    assert np.count_nonzero(new) == np.count_nonzero(kernel)
+    assert same(net.params["fc7"], old["fc7"])
+
+
+def test_the_net_s_own_weights_are_taken_as_they_are(born, tmp_path):
+    """--weights of a net whose parent's layers change: the file's own changed layer counts."""
+    for name in ("nyud-fcn32s-color-d", "voc-fcn32s-pool5s1"):
+        net, (parent,), _ = born(name)
+        own = tmp_path / f"{name}.caffemodel"
+        random_weights("deploy.prototxt", own, seed=5)
+        parent.load(net, own)
+        for layer, weights in parameters(own).items():
+            assert same(net.params[layer], weights), layer
