@@ -26,6 +26,7 @@ test-bvlc: bvlc      ## run the tests of nets, layers, surgery, score, solve and
 	PYTHONPATH=$(CURDIR)/$(ORIGINAL)/python:$(CURDIR) $(ORIGINAL)/venv/bin/python -m pytest tests --ignore=tests/engine --ignore=tests/parity
 
 parity: $(READY) bvlc  ## compare the two engines: every layer, solver, file and net (twenty minutes)
+	-@$(BIN)/python data/pascal/prepare.py sample  # without it the training runs are skipped, and say so
 	$(BIN)/python -m pytest tests/parity/test_parity.py
 
 bench: $(READY) bvlc  ## time the two engines side by side: bench/results/

@@ -59,6 +59,8 @@ def test_every_net_at_full_width(job, tmp_path):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("dropout", [0, 0.5])
 def test_a_hundred_iterations_of_the_mini_net(dropout, tmp_path):
+    if not (compare.ROOT / "data/pascal/sample/VOC2011").is_dir():
+        pytest.skip("needs the sample: python data/pascal/prepare.py sample")
     curve, pixels = compare.training(compare.ROOT / "mini-fcn8s", tmp_path, dropout)
     check([curve], report.CURVE)
     check([pixels], report.PIXELS)
