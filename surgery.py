@@ -284,15 +284,14 @@ def widen(new_net, new_layer, net, layer, how="average"):
             f"cannot widen {layer} of shape {source.shape} into {new_layer} of shape {target.shape}: "
             "the new layer may have more input channels, and must be the same in all else"
         )
-    ways = {
-        "average": lambda: np.repeat(source.mean(1, keepdims=True), wanted - given, 1),
-        "replicate": lambda: source[:, np.arange(given, wanted) % given],
-        "inflate": lambda: source[:, np.arange(given, wanted) % given],
-    }
+    ways = ("average", "replicate", "inflate")
     if how not in ways:
         raise SurgeryError(f"cannot widen {layer} by {how!r}: it is one of {', '.join(ways)}")
-    weights = np.concatenate([source, ways[how]()], 1)
-    target[...] = weights * (given / wanted) if how == "inflate" else weights
+    target[...] = source[:, np.arange(wanted) % given]
+    if how == "average":
+        target[:, given:] = source.mean(1, keepdims=True)
+    if how == "inflate":
+        target *= given / wanted
     return _filled(new_net, new_layer, new, old, f"{source.shape} -> {target.shape}, {how}")
 
 

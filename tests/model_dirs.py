@@ -14,8 +14,16 @@ import caffe
 import numpy as np
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from scipy.io import savemat
-from trees import context_tree, items, nyud_items, nyud_tree, siftflow_items, siftflow_tree, voc_tree
+from trees import (
+    context_tree,
+    items,
+    nyud_items,
+    nyud_tree,
+    sbd_tree,
+    siftflow_items,
+    siftflow_tree,
+    voc_tree,
+)
 
 import nets
 import training
@@ -72,14 +80,10 @@ def make_data(data, content=None):
     content = items(sizes=((40, 30), (35, 44), (30, 30))) if content is None else content
     voc_tree(data / "pascal" / "VOC2011", content, splits=("train", "val", "seg11valid"))
     shutil.copytree(data / "pascal" / "VOC2011", data / "pascal" / "sample" / "VOC2011")
-    sbd = data / "sbdd" / "dataset"
-    (sbd / "cls").mkdir(parents=True)
-    shutil.copytree(data / "pascal" / "VOC2011" / "JPEGImages", sbd / "img")
-    for name, (_, label) in content.items():
-        without_void = label.copy()
-        without_void[label == 255] = 0
-        savemat(sbd / "cls" / f"{name}.mat", {"GTcls": {"Segmentation": without_void}})
-    (sbd / "train.txt").write_text("\n".join(content) + "\n")
+    without_void = {
+        name: (image, np.where(label == 255, 0, label)) for name, (image, label) in content.items()
+    }
+    sbd_tree(data / "sbdd" / "dataset", without_void)
 
 
 def make_all_data(data):

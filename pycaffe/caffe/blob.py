@@ -54,9 +54,8 @@ class Memory:
         self._fresh_host = self._fresh_gpu = False
         self.version = 0  # grows with every change but those through an array
         self.withheld = None  # has give(): the contents are computed when somebody reads them (whole.py)
-        self.before_change: WeakSet | None = (
-            None  # have prepare(), to be called before an array is handed out
-        )
+        # have prepare(), to be called before an array is handed out
+        self.before_change: WeakSet | None = None
 
     @property
     def is_zero(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+FETCH_AGAIN = "If it was downloaded, compare its size and checksum with the source's and fetch it again."
+
 
 class CaffeError(RuntimeError):
     """Input that BVLC Caffe would abort on: a file, a net or a call that breaks a rule.

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from .blob import INT_MAX, MAX_AXES, Blob
-from .errors import CaffeError
+from .errors import FETCH_AGAIN, CaffeError
 from .message_file import parse_binary
 from .proto import caffe_pb2
 from .wire import MAX_PARTS, all_finite, replacing
@@ -72,10 +72,7 @@ class HDF5File:
 
     def broken(self, what: str) -> CaffeError:
         """The exception for a file that is not of its kind."""
-        return CaffeError(
-            f"{self.path}: not a readable HDF5 {self.kind}: {what}. If it was downloaded, compare its size and "
-            "checksum with the source's and fetch it again."
-        )
+        return CaffeError(f"{self.path}: not a readable HDF5 {self.kind}: {what}. {FETCH_AGAIN}")
 
     @contextmanager
     def reading(self, what: str):

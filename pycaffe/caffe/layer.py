@@ -99,9 +99,8 @@ class TensorLayer(Layer):
     gradient_refused: tuple[int, ...] = ()  # bottoms that have no gradient (labels)
     gradient_reads_tops = True  # False: a later layer may overwrite this one's tops in place
     can_overwrite = False  # has overwrite() and overwrite_diff()
-    stateless = (
-        True  # nothing but its compute(); a class with a forward or backward of its own says so itself
-    )
+    # nothing but its compute(); a class with a forward or backward of its own says so itself
+    stateless = True
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -43,6 +43,11 @@ class Net(NetAccess, NetWeights, BuiltNet):
         if weights is not None:
             self.copy_from(weights)
 
+    def __del__(self):
+        withheld = getattr(self, "_withheld", None)
+        if withheld is not None and not sys.is_finalizing():
+            withheld.leave(self)
+
     @classmethod
     def from_param(cls, param: caffe_pb2.NetParameter, source: str, phase=None, state=None) -> Net:
         """A net from the message ``param`` instead of a file; ``source`` names it in errors.
@@ -75,8 +80,7 @@ class Net(NetAccess, NetWeights, BuiltNet):
             layer.forward(bottoms, tops)
             for blob, weight in zip(tops, self._loss_weights[i], strict=True):
                 if weight:
-                    seed = self.loss_diff(blob, weight)
-                    loss += float((blob.tensor().double() * seed).sum())
+                    loss += whole.weighted_sum(blob.tensor(), self._loss_diff(blob, weight))
             if self._debug_info:
                 self._log_forward(i)
             for hook in self._hooks["after_forward"]:
@@ -84,7 +88,7 @@ class Net(NetAccess, NetWeights, BuiltNet):
         return loss
 
     @staticmethod
-    def loss_diff(blob: Blob, weight: float):
+    def _loss_diff(blob: Blob, weight: float):
         """The diff of a top of loss weight ``weight``, filled with it if it is not: a tensor like the data."""
         if blob._diff.is_zero:  # the top grew, or its diff was cleared
             blob.diff[...] = weight
@@ -137,11 +141,6 @@ class Net(NetAccess, NetWeights, BuiltNet):
         else:
             self._forward(first, last)
         return {name: self.blobs[name].data for name in names}
-
-    def __del__(self):
-        withheld = getattr(self, "_withheld", None)
-        if withheld is not None and not sys.is_finalizing():
-            withheld.leave(self)
 
     @property
     def watched(self) -> bool:

@@ -42,6 +42,11 @@ def stateless(layer) -> bool:
     return isinstance(layer, TensorLayer) and layer.stateless
 
 
+def weighted_sum(values: torch.Tensor, weights: torch.Tensor) -> float:
+    """The sum of ``values`` times ``weights``, in float64: what a top adds to the loss."""
+    return float((values.detach().double() * weights).sum())
+
+
 def forward(net, wanted: set[str]) -> float:
     """Run the whole of ``net`` without gradients and return its loss.
 
@@ -99,8 +104,8 @@ def _run(net, wanted, params=None, losses=None) -> float:
         for name, blob, result, weight in zip(top_names, tops, results, net._loss_weights[i], strict=True):
             values[name] = result
             if weight:
-                seed = net.loss_diff(blob, weight)
-                loss += float((result.detach().double() * seed).sum())
+                seed = net._loss_diff(blob, weight)
+                loss += weighted_sum(result, seed)
                 if record:
                     losses.append((result, seed))
             if name in wanted and last_writer[name] == i and stateless(layer):

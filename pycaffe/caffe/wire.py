@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from .blob import INT_MAX, Blob
-from .errors import CaffeError
+from .errors import FETCH_AGAIN, CaffeError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -93,10 +93,8 @@ class Reader:
 
     def broken(self, what: str) -> CaffeError:
         """The exception for a file that is no message of its kind."""
-        return CaffeError(
-            f"{self.path}: not a readable {self.kind}: {what} (byte {self.file.tell()} of {self.size}). "
-            "If it was downloaded, compare its size and checksum with the source's and fetch it again."
-        )
+        place = f"byte {self.file.tell()} of {self.size}"
+        return CaffeError(f"{self.path}: not a readable {self.kind}: {what} ({place}). {FETCH_AGAIN}")
 
     def _varint(self, end: int) -> int:
         value = shift = 0

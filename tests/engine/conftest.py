@@ -1,9 +1,11 @@
 """Fixtures of the engine's tests."""
 
 import itertools
+import logging
 
 import caffe
 import pytest
+from caffe.log import logger
 
 
 @pytest.fixture
@@ -33,3 +35,11 @@ def make_solver(tmp_path):
         return cls(str(path)) if cls else caffe.get_solver(str(path))
 
     return make
+
+
+@pytest.fixture
+def lines(caplog, monkeypatch):
+    """A function that gives the log lines so far."""
+    monkeypatch.setattr(logger, "propagate", True)
+    caplog.set_level(logging.INFO, "caffe")
+    return lambda: [record.getMessage() for record in caplog.records]

@@ -1,7 +1,6 @@
 """The command line: Caffe's commands and flags, log lines, exit codes, signals, and one-line errors."""
 
 import io
-import logging
 import os
 import re
 import signal
@@ -46,14 +45,6 @@ def make_solver_file(tmp_path, net):
         return str(path)
 
     return make
-
-
-@pytest.fixture
-def lines(caplog, monkeypatch):
-    """A function that gives the log lines so far."""
-    monkeypatch.setattr(logger, "propagate", True)
-    caplog.set_level(logging.INFO, "caffe")
-    return lambda: [record.getMessage() for record in caplog.records]
 
 
 def refusal(capsys, *argv) -> str:

@@ -6,7 +6,6 @@ import re
 import caffe
 import numpy as np
 import pytest
-from caffe.log import logger
 from caffe.proto import caffe_pb2
 
 NET = """
@@ -35,14 +34,6 @@ def solver_file(tmp_path):
         return str(path)
 
     return make
-
-
-@pytest.fixture
-def lines(caplog, monkeypatch):
-    """A function that gives the log lines so far."""
-    monkeypatch.setattr(logger, "propagate", True)
-    caplog.set_level(logging.INFO, "caffe")
-    return lambda: [record.getMessage() for record in caplog.records]
 
 
 def silences(net):
