@@ -25,7 +25,7 @@ bvlc:                ## build the original Caffe into build/bvlc (six minutes; C
 test-bvlc: bvlc      ## run the tests of nets, layers, surgery, score, solve and infer on the original
 	PYTHONPATH=$(CURDIR)/$(ORIGINAL)/python:$(CURDIR) $(ORIGINAL)/venv/bin/python -m pytest tests --ignore=tests/engine --ignore=tests/parity
 
-parity: $(READY) bvlc  ## compare the two engines: every layer, solver, file and net (twenty minutes)
+parity: $(READY) bvlc  ## compare the two engines: every layer, solver, file and net (half an hour)
 	-@$(BIN)/python data/pascal/prepare.py sample  # without it the training runs are skipped, and say so
 	$(BIN)/python -m pytest tests/parity/test_parity.py
 
