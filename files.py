@@ -34,6 +34,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file, whole or not at all; see :func:`replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def read_lines(path: str | os.PathLike, what: str, fix: str = "") -> list[str]:
     """The lines of a text file, without blanks and empty lines; :class:`DataError` if it has none."""
     try:

@@ -17,7 +17,11 @@ IGNORE = 255  # the label of void pixels: neither trained on nor scored
 SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .jp2 .pgm .png .ppm .tif .tiff .webp".split())
 
 
-def _open(path: str | os.PathLike, what: str) -> Image.Image:
+def open_image(path: str | os.PathLike, what: str) -> Image.Image:
+    """The picture in a file, decoded, turned as its EXIF orientation says, in whatever mode it has.
+
+    ``what`` messages call it. Raises :class:`DataError` for a file that is missing, empty, damaged or no image.
+    """
     path = os.fspath(path)
     if not os.path.isfile(path):
         found = "is a folder without images" if os.path.isdir(path) else "does not exist"
@@ -46,7 +50,7 @@ def load_image(path: str | os.PathLike) -> np.ndarray:
     Raises :class:`DataError` for a file that is missing, empty, damaged, not an image, or of
     floating-point or 32-bit values (they have no agreed range).
     """
-    image = _open(path, "image")
+    image = open_image(path, "image")
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         if image.mode == "F" or values.min() < 0 or values.max() > 65535:
@@ -68,7 +72,7 @@ def load_label(path: str | os.PathLike) -> np.ndarray:
     The palette's colours are not looked at. Raises :class:`DataError` for any other mode, with
     the way to convert it.
     """
-    image = _open(path, "label")
+    image = open_image(path, "label")
     if image.mode not in ("P", "L"):
         raise DataError(
             f"label {os.fspath(path)} has mode {image.mode}; a label holds one class index a pixel, as an "
@@ -78,22 +82,22 @@ def load_label(path: str | os.PathLike) -> np.ndarray:
     return np.array(image)
 
 
-def load_depth(path: str | os.PathLike) -> np.ndarray:
-    """A depth image in millimetres, H x W uint16: a 16-bit PNG without holes (zeros).
+def load_depth(path: str | os.PathLike, holes: bool = False) -> np.ndarray:
+    """A depth image in millimetres, H x W uint16: a 16-bit PNG, without holes (zeros) unless they are allowed.
 
     Raises :class:`DataError` for any other mode, and for pixels of depth 0, which have no logarithm.
     """
-    image = _open(path, "depth image")
+    image = open_image(path, "depth image")
     if not image.mode.startswith("I"):
         raise DataError(
             f"depth image {os.fspath(path)} has mode {image.mode}; depth is in millimetres, as a 16-bit PNG of "
             "one channel"
         )
     depth = np.asarray(image).astype(np.uint16)
-    holes = np.count_nonzero(depth == 0)
-    if holes:
+    empty = np.count_nonzero(depth == 0)
+    if empty and not holes:
         raise DataError(
-            f"depth image {os.fspath(path)} has {holes} pixels of depth 0, where nothing was measured; take the "
+            f"depth image {os.fspath(path)} has {empty} pixels of depth 0, where nothing was measured; take the "
             "depth whose holes were filled in (data/depth, not data/rawdepth)"
         )
     return depth

@@ -1,6 +1,6 @@
 """Make a published ImageNet classifier convolutional: the weights that the FCNs start from (section 3.1).
 
-    python convert.py vgg16                  the published file, which lies beside this script
+    python convert.py vgg16                  the published file, which prepare.py put beside this script
     python convert.py PATH.caffemodel        any training of vgg16, vgg19, caffenet or googlenet
 
 writes ``vgg16-fcn.caffemodel`` (or another net's) beside this script: its inner products, fc8 included, are
@@ -18,10 +18,8 @@ memory (on the original engine 22 seconds and 4.5 GB).
 """
 
 import argparse
-import hashlib
 import os
 import sys
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,76 +34,11 @@ from google.protobuf import text_format
 
 import nets
 import surgery
+from datakit.weights import ALEXNET, CLASSIFIERS
 from files import replacing
 
 HERE = Path(__file__).resolve().parent
-OXFORD = "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/"
-BERKELEY = "http://dl.caffe.berkeleyvision.org/"
 TOLERANCE = 1e-4  # of the largest score: sums in another order, in float32
-
-
-@dataclass(frozen=True)
-class Published:
-    """A weight file as its authors published it: where, how many bytes, and their hash ``digest``."""
-
-    host: str
-    file: str
-    size: int
-    algorithm: str
-    digest: str
-
-    def __str__(self):
-        return f"{self.file}, {self.size} bytes, {self.algorithm} {self.digest}"
-
-    def is_copy(self, path):
-        """Whether ``path`` is this file, byte for byte."""
-        if path.stat().st_size != self.size:
-            return False
-        digest = hashlib.new(self.algorithm)
-        with open(path, "rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        return digest.hexdigest() == self.digest
-
-
-PUBLISHED = {
-    "vgg16": Published(
-        OXFORD,
-        "VGG_ILSVRC_16_layers.caffemodel",
-        553_432_081,
-        "sha256",
-        "a6196bc498e45ea4cb2637114ae8db9410cf1556fd60a55ae93272371beba197",
-    ),
-    "vgg19": Published(
-        OXFORD,
-        "VGG_ILSVRC_19_layers.caffemodel",
-        574_671_192,
-        "sha384",
-        "86b83739d448a81ddc927922d4d7581e06113478106b59480097b02cc63ff51c9da7c3cd8a865b08946d07d0281d5b2e",
-    ),
-    "caffenet": Published(
-        BERKELEY,
-        "bvlc_reference_caffenet.caffemodel",
-        243_862_418,
-        "sha1",
-        "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
-    ),
-    "googlenet": Published(
-        BERKELEY,
-        "bvlc_googlenet.caffemodel",
-        53_533_754,
-        "sha256",
-        "6f7101e3a2183738a7125a0c5021ba82a1feb4228c5ca0924d991b6daf6f6fad",
-    ),
-}
-# its layers have the names and shapes of CaffeNet's, but it normalises before it pools
-ALEXNET = Published(
-    BERKELEY,
-    "bvlc_alexnet.caffemodel",
-    243_862_414,
-    "sha256",
-    "4bff209a9837298157915ef50a4831a59636a6ca1a6b8ebacd990c3a5f3053e0",
-)
 
 
 def recognise(source, directory=HERE):
@@ -114,13 +47,14 @@ def recognise(source, directory=HERE):
     A file may hold more (GoogLeNet's two auxiliary losses). ``directory`` has the prototxts. Raises SurgeryError
     that tells what was found.
     """
-    if ALEXNET.is_copy(source):
+    if not ALEXNET.fault(source):
         raise surgery.SurgeryError(
-            f"{source} is {ALEXNET.file}, whose layers have CaffeNet's shapes, but AlexNet normalises before it "
-            f"pools: as CaffeNet it would compute something else. The paper's nets take {PUBLISHED['caffenet']}"
+            f"{source} is {ALEXNET.name}, whose layers have CaffeNet's shapes, but AlexNet normalises before it "
+            "pools: as CaffeNet it would compute something else. The paper's nets take "
+            f"{CLASSIFIERS['caffenet'].by_hand()}"
         )
     found, lacking = surgery.shapes_in_file(source), {}
-    for name in PUBLISHED:
+    for name in CLASSIFIERS:
         params = caffe.Net(str(directory / f"{name}.prototxt"), caffe.TEST).params
         wrong = [layer for layer, blobs in params.items() if not surgery.fits(found.get(layer, ()), blobs)]
         lacking[name] = len(wrong), -len(params), wrong, params
@@ -131,7 +65,7 @@ def recognise(source, directory=HERE):
         layers = [f"{layer} {surgery.listed(shapes)}" for layer, shapes in found.items() if shapes]
         own = surgery.listed([blob.shape for blob in params[wrong[0]]])
         raise surgery.SurgeryError(
-            f"{source} holds none of the classifiers {', '.join(PUBLISHED)}: it has {len(layers)} layers with "
+            f"{source} holds none of the classifiers {', '.join(CLASSIFIERS)}: it has {len(layers)} layers with "
             f"weights ({', '.join(layers[:3])}, ...). The nearest is {name}, of which {count} of {len(params)} "
             f"layers differ or are not there: {', '.join(wrong[:4])}; its {wrong[0]} is {own}, the file's "
             f"{surgery.listed(found.get(wrong[0], ()))}"
@@ -297,22 +231,26 @@ def main():
     """Find the file that the command line names, convert it, and say what became of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "what", metavar="NAME_OR_FILE", nargs="?", default="vgg16", help=f"{', '.join(PUBLISHED)}, or a file"
+        "what",
+        metavar="NAME_OR_FILE",
+        nargs="?",
+        default="vgg16",
+        help=f"{', '.join(CLASSIFIERS)}, or a file",
     )
     what = parser.parse_args().what
-    source = HERE / PUBLISHED[what].file if what in PUBLISHED else Path(what)
-    known = [known for known in PUBLISHED.values() if known.file == source.name]
+    source = HERE / CLASSIFIERS[what].name if what in CLASSIFIERS else Path(what)
     if not source.is_file():
         lines = [f"error: no such file: {source}"]
-        for file in known or PUBLISHED.values():
-            lines += [f"  {file}", f"  To get it: curl -LO {file.host}{file.file}"]
+        known = {name: file for name, file in CLASSIFIERS.items() if file.name == source.name}
+        for name, file in (known or CLASSIFIERS).items():
+            lines += [f"  To get it: python ilsvrc-nets/prepare.py get {name}", f"  {file.by_hand()}"]
         sys.exit("\n".join(lines))
     try:
         name = recognise(source)
-        if not PUBLISHED[name].is_copy(source):
+        if fault := CLASSIFIERS[name].fault(source):
             print(
-                f"warning: {source} ({source.stat().st_size} bytes) is not the published {PUBLISHED[name]}: it is "
-                "another training, or the download broke off",
+                f"warning: {source} is not the published {CLASSIFIERS[name].name}: {fault}. It is another training, "
+                "or the download broke off",
                 file=sys.stderr,
             )
         target = HERE / f"{name}-fcn.caffemodel"
@@ -320,6 +258,8 @@ def main():
             print(line)
     except (RuntimeError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; nothing was written")
     print(f"wrote {target}")
 
 

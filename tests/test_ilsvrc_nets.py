@@ -2,6 +2,7 @@
 
 import hashlib
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import caffe
@@ -12,6 +13,7 @@ from google.protobuf import text_format
 
 import nets
 import surgery
+from datakit.archives import Archive
 from surgery import SurgeryError
 
 DIRECTORY = Path(nets.__file__).resolve().parent / "ilsvrc-nets"
@@ -240,42 +242,55 @@ def test_half_a_classifier_is_refused(script, narrow, tmp_path):
         list(script["convert"]("vgg16", source, tmp_path / "out.caffemodel", narrow))
 
 
-def test_published_files_are_known_by_size_and_checksum(script, narrow, saved, monkeypatch):
+def test_alexnet_is_known_by_size_and_checksum_and_refused(script, narrow, saved, monkeypatch):
     source = saved("caffenet")
     content = source.read_bytes()
-    known = script["Published"](
-        "http://host/", "name.caffemodel", len(content), "sha1", hashlib.sha1(content).hexdigest()
+    alexnet = Archive(
+        "bvlc_alexnet.caffemodel",
+        ("http://host/",),
+        size=len(content),
+        digests=(f"sha1:{hashlib.sha1(content).hexdigest()}",),
     )
-    assert known.is_copy(source)
-    monkeypatch.setitem(script["recognise"].__globals__, "ALEXNET", known)
-    with pytest.raises(SurgeryError, match="normalises before it pools"):
+    monkeypatch.setitem(script["recognise"].__globals__, "ALEXNET", alexnet)
+    with pytest.raises(SurgeryError, match="normalises before it pools") as caught:
         script["recognise"](source, narrow)
-    source.write_bytes(content[:-1] + b"\0")
-    assert not known.is_copy(source)
-    source.write_bytes(content[:-1])
-    assert not known.is_copy(source)
-    for file in (*script["PUBLISHED"].values(), script["ALEXNET"]):
-        assert len(file.digest) == 2 * hashlib.new(file.algorithm).digest_size
+    text = str(caught.value)
+    assert text.startswith(f"{source} is bvlc_alexnet.caffemodel")
+    assert "The paper's nets take bvlc_reference_caffenet.caffemodel (243862418 bytes, sha1 4c8d77de" in text
+    # what AlexNet is by its size or by its checksum alone is not AlexNet
+    changed = caffe.Net(str(narrow / "caffenet.prototxt"), caffe.TEST, weights=str(source))
+    changed.params["fc8"][1].data[0] += 1
+    changed.save(str(source))
+    assert source.stat().st_size == len(content)
+    assert script["recognise"](source, narrow) == "caffenet"
+    source.write_bytes(content)
+    monkeypatch.setitem(script["recognise"].__globals__, "ALEXNET", replace(alexnet, size=len(content) + 1))
+    assert script["recognise"](source, narrow) == "caffenet"
 
 
 @pytest.mark.parametrize(
-    ("name", "file"),
+    ("name", "part", "file"),
     [
-        ("vgg16", "VGG_ILSVRC_16_layers.caffemodel, 553432081 bytes, sha256 a6196bc4"),
-        ("googlenet", "bvlc_googlenet.caffemodel, 53533754 bytes, sha256 6f7101e3"),
-        ("nowhere/bvlc_reference_caffenet.caffemodel", "caffenet.caffemodel, 243862418 bytes, sha1 4c8d77de"),
-        ("resnet50", "VGG_ILSVRC_19_layers.caffemodel, 574671192 bytes, sha384 86b83739"),
+        ("vgg16", "vgg16", "VGG_ILSVRC_16_layers.caffemodel (553432081 bytes, sha256 a6196bc4"),
+        ("googlenet", "googlenet", "bvlc_googlenet.caffemodel (53533754 bytes, sha256 6f7101e3"),
+        (
+            "nowhere/bvlc_reference_caffenet.caffemodel",
+            "caffenet",
+            "bvlc_reference_caffenet.caffemodel (243862418 bytes, sha1 4c8d77de",
+        ),
+        ("resnet50", "vgg19", "VGG_ILSVRC_19_layers.caffemodel (574671192 bytes, sha384 86b83739"),
     ],
 )
-def test_without_the_file_the_script_says_where_it_is(tmp_path, monkeypatch, name, file):
+def test_without_the_file_the_script_says_how_to_get_it(tmp_path, monkeypatch, name, part, file):
     copy = tmp_path / "convert.py"
     copy.write_bytes((DIRECTORY / "convert.py").read_bytes())
     monkeypatch.setattr("sys.argv", ["convert.py", name])
-    with pytest.raises(SystemExit, match="curl -LO http://") as caught:
+    with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(copy), run_name="__main__")
     text = str(caught.value)
     assert text.startswith("error: no such file: ") and file in text
-    assert text.count("curl") == (4 if name == "resnet50" else 1)
+    assert f"To get it: python ilsvrc-nets/prepare.py get {part}\n" in text
+    assert text.count("To get it") == text.count(" from http://") == (4 if name == "resnet50" else 1)
 
 
 def test_a_file_that_holds_no_weights_is_named(tmp_path, monkeypatch):
@@ -298,6 +313,9 @@ def test_the_script_converts_a_file_and_warns_that_it_is_not_the_published_one(
     target = tmp_path / "caffenet-fcn.caffemodel"
     assert done.out.splitlines()[-1] == f"wrote {target}" and target.exists()
     assert "coerced    3 blobs  fc6[0] (256, 576) -> (256, 16, 6, 6)" in done.out
-    assert done.err.startswith(f"warning: {source}") and "is not the published bvlc_reference" in done.err
+    assert done.err.startswith(
+        f"warning: {source} is not the published bvlc_reference_caffenet.caffemodel: it has "
+        f"{source.stat().st_size} bytes, not 243862418. "
+    )
     fcn = caffe.Net(str(narrow / "caffenet-fcn.prototxt"), caffe.TEST)
     assert not surgery.load_parent(fcn, target).missing

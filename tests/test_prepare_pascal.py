@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import io
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from PIL import Image
 
 import feed
 import layers
+from datakit import voc_sample
 
 PATH = Path(feed.ROOT) / "data" / "pascal" / "prepare.py"
 IDS = ("2011_000003", "2011_000006", "2011_000025")
@@ -25,6 +27,7 @@ def prepare(monkeypatch):
     spec = importlib.util.spec_from_file_location("prepare_pascal", PATH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    monkeypatch.setattr(voc_sample, "ARCHIVE_SHA256", voc_sample.ARCHIVE_SHA256)  # tests set it
 
     def no_pip(*args, **kwargs):
         raise AssertionError("pip was called")
@@ -52,11 +55,11 @@ def archive(prepare, path, content=None, edit=lambda info: None, **changes):
     content = {**(members() if content is None else content), **changes}
     with tarfile.open(path, "w:gz") as tar:
         for name, data in {**content, "../../evil.txt": b"evil"}.items():
-            info = tarfile.TarInfo(f"{prepare.FOLDER}/{name}")
+            info = tarfile.TarInfo(f"{voc_sample.FOLDER}/{name}")
             info.size = len(data)
             edit(info)
             tar.addfile(info, io.BytesIO(data) if info.isreg() else None)
-    prepare.ARCHIVE_SHA256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    voc_sample.ARCHIVE_SHA256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return path
 
 
@@ -125,8 +128,8 @@ def test_a_wrong_checksum_is_refused(prepare, tmp_path, capsys):
 
 
 def test_the_checksum_is_that_of_the_published_archive(prepare):
-    assert prepare.ARCHIVE_SHA256 == "2947e0d8341a92faa7b3ee50cf4b672f838051c6bf24892526e95b64fd3a707e"
-    assert prepare.ARCHIVE == "labelme-6.3.1.tar.gz"
+    assert voc_sample.ARCHIVE_SHA256 == "2947e0d8341a92faa7b3ee50cf4b672f838051c6bf24892526e95b64fd3a707e"
+    assert voc_sample.ARCHIVE == "labelme-6.3.1.tar.gz"
 
 
 def test_an_odd_archive_is_refused_and_writes_nothing(prepare, tmp_path, capsys):
@@ -177,8 +180,8 @@ def test_with_pip_the_archive_is_checked_and_not_kept(prepare, tmp_path, monkeyp
 
     def downloads(command, **kwargs):
         folder = Path(command[command.index("--dest") + 1])
-        assert prepare.ARCHIVE_SHA256 in Path(command[command.index("-r") + 1]).read_text()
-        (folder / prepare.ARCHIVE).write_bytes(made.read_bytes())
+        assert voc_sample.ARCHIVE_SHA256 in Path(command[command.index("-r") + 1]).read_text()
+        (folder / voc_sample.ARCHIVE).write_bytes(made.read_bytes())
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", downloads)
@@ -204,16 +207,16 @@ def lists(tmp_path, val, train):
     return voc / "seg11valid.txt"
 
 
-def test_seg11valid_is_val_minus_sbd_train_sorted(prepare, tmp_path, monkeypatch):
+def test_seg11valid_is_val_minus_sbd_train_sorted(prepare, tmp_path):
     path = lists(tmp_path, ["c", "a", "b", "d"], ["b", "x"])
-    monkeypatch.setattr(prepare, "SEG11VALID_COUNT", 3)
-    monkeypatch.setattr(prepare, "SEG11VALID_SHA256", hashlib.sha256(b"a\nc\nd\n").hexdigest())
+    facts = {"seg11valid": 3, "seg11valid sha256": hashlib.sha256(b"a\nc\nd\n").hexdigest()}
+    (tmp_path / "data/sources.json").write_text(json.dumps({"facts": {"pascal": facts}}))
     assert run(prepare, tmp_path, "seg11valid") == 0
     assert path.read_text() == "a\nc\nd\n"
 
 
 def test_seg11valid_refuses_any_other_result(prepare, tmp_path, capsys):
-    assert prepare.SEG11VALID_COUNT == 736
+    assert prepare.FACTS["pascal"]["seg11valid"] == 736
     path = lists(tmp_path, [f"v{i}" for i in range(736)], ["x"])
     assert run(prepare, tmp_path, "seg11valid") == 1 and not path.exists()
     said = capsys.readouterr().err

@@ -1,232 +1,219 @@
-"""PASCAL VOC: three sample photographs at once, and the paper's validation split.
+"""PASCAL VOC and SBD: from the published archives to what the nets train on and are scored on.
 
-python data/pascal/prepare.py sample         three photographs with masks, as data/pascal/sample/VOC2011
-python data/pascal/prepare.py seg11valid     VOC2011 val minus SBD train, the paper's 736 validation images
+python data/pascal/prepare.py sample         three photographs with masks at once, as data/pascal/sample/VOC2011
+python data/pascal/prepare.py all            get, prepare and check VOC 2011 and SBD (voc2011 sbd)
+python data/pascal/prepare.py seg11valid     VOC 2011 val minus SBD train, the paper's 736 validation images
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import io
-import os
-import subprocess
 import sys
-import tarfile
-import tempfile
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
+from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # the shared modules, whether or not the project is installed
 
-import images  # noqa: E402
-import vis  # noqa: E402
-from files import DataError, replacing  # noqa: E402
+from datakit import command, convert, labels, pairs, splits, voc, voc_sample  # noqa: E402
+from datakit.archives import Archive  # noqa: E402
+from datakit.checks import Table  # noqa: E402
+from datakit.facts import FACTS  # noqa: E402
+from files import DataError, read_lines  # noqa: E402
 
-# Three VOC 2011 photographs with masks in VOC's classes are an example of the annotation tool
-# labelme, in its source distribution.
-PACKAGE, VERSION = "labelme", "6.3.1"
-ARCHIVE = f"{PACKAGE}-{VERSION}.tar.gz"
-ARCHIVE_SHA256 = "2947e0d8341a92faa7b3ee50cf4b672f838051c6bf24892526e95b64fd3a707e"
-FOLDER = f"{PACKAGE}-{VERSION}/examples/semantic_segmentation/data_dataset_voc"
-IDS = ("2011_000003", "2011_000006", "2011_000025")
-LARGEST = 4 << 20  # bytes; no member that is read comes near
-
-SEG11VALID_COUNT = 736
-SEG11VALID_SHA256 = "4ca991bd72c251fd2485eaa9e29536502ea3800d1b1c17c151fd6a04bcfbc2cc"
-VOC2011_VAL_COUNT, VOC2012_VAL_COUNT, SBD_TRAIN_COUNT = 1111, 1449, 8498
-
-
-def sample(data_root: Path, archive: Path | None = None) -> Path:
-    """Lay out the sample as ``<data_root>/pascal/sample/VOC2011`` and return that path.
-
-    Does nothing when it is there and whole. ``archive`` is the source distribution if it was got
-    by hand; otherwise pip gets it. The folder appears complete or not at all.
-    """
-    target = data_root / "pascal" / "sample" / "VOC2011"
-    if _intact(target):
-        print(f"{target} is there and whole: nothing to do")
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as temporary:
-        made = Path(temporary) / "VOC2011"
-        archive = archive or _pip_download(Path(temporary))
-        _check_archive(archive)
-        _lay_out(archive, made)
-        if target.exists():
-            os.replace(target, Path(temporary) / "old")
-        os.replace(made, target)
-    print(f"wrote {target}: {len(IDS)} photographs with masks ({', '.join(IDS)})")
-    return target
+_CONTOURS = "Research/Projects/CS/vision/grouping/semantic_contours"
+SBD = Archive(
+    "benchmark.tgz",
+    tuple(f"http://{host}.eecs.berkeley.edu/{_CONTOURS}/benchmark.tgz" for host in ("www", "www2")),
+    at_least=1_000_000_000,
+    digests=(
+        "md5:82b4d87ceb2ed10f6038a1cba92111cb",
+        "sha256:6a5a2918d5c73ce032fdeba876574d150d9d04113ab87540a1304cbcc715be53",
+        "md5:2b2af8a6cff7365684e002c08be823a6",  # unzipped on its way, a plain tar
+    ),
+    unpacked=2_000_000_000,
+    page=f"http://www.eecs.berkeley.edu/{_CONTOURS}/",
+)
 
 
-def seg11valid(voc_dir: Path, sbdd_dir: Path) -> Path:
-    """Write the split seg11valid: the ids of VOC 2011's val that SBD's train does not hold, sorted."""
-    lists = voc_dir / "ImageSets" / "Segmentation"
-    reason = (
-        "VOC 2012 cannot stand in for it: its val minus SBD train has 904 images, another benchmark. "
-        "Download VOCtrainval_25-May-2011.tar from http://host.robots.ox.ac.uk/pascal/VOC/voc2011/ "
-        f"and unpack it so that its TrainVal/VOCdevkit/VOC2011 becomes {voc_dir}"
+class Pascal(command.DataSet):
+    name = "pascal"
+    parts = {
+        "voc2011": "VOC 2011, with the paper's validation split",
+        "sbd": "SBD, which the nets train on",
+        "voc2012": "VOC 2012, for its own benchmark",
+        "voc2010": "VOC 2010's photographs and lists, for PASCAL-Context",
+    }
+    default = ("voc2011", "sbd")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sbd = self.root / "sbdd" / "dataset"
+        self.classes = read_lines(ROOT / "data" / "pascal" / "classes.txt", "class list")
+        self.absent = self.facts.get("absent classes", ())  # of a synthetic set
+
+    def get(self, part: str) -> None:
+        if part == "sbd":
+            self.bring(SBD, self.sbd.parent, _pick_sbd, (self.sbd.name,))
+        else:
+            voc.get(self, int(part[3:]))
+
+    def prepare(self, part: str) -> None:
+        if part == "sbd":
+            convert.to_png(self.sbd / "cls", labels.read_sbd, len(self.classes), self.again("get", "sbd"))
+        if part not in ("voc2011", "sbd"):
+            print(f"{part}: nothing to prepare", flush=True)
+            return
+        have_voc, have_sbd = voc.split(self, 2011, "val").is_file(), (self.sbd / "train.txt").is_file()
+        missing = "sbd" if have_voc and not have_sbd else "voc2011" if part == "sbd" and not have_voc else ""
+        if missing:
+            print(f"seg11valid waits for {missing}: `{self.again('all', missing)}`", flush=True)
+        else:
+            self.seg11valid()
+
+    def seg11valid(self, voc_dir: Path | None = None, sbd_dir: Path | None = None) -> None:
+        """Write the split seg11valid: the ids of VOC 2011's val that SBD's train does not hold, sorted."""
+        voc_dir, sbd_dir = voc_dir or voc.folder(self, 2011), sbd_dir or self.sbd
+        lists, facts = voc_dir / "ImageSets" / "Segmentation", self.facts
+        val, train = lists / "val.txt", sbd_dir / "train.txt"
+        if not val.is_file():
+            raise DataError(f"{val} does not exist; seg11valid needs VOC 2011. {self._not_2012()}")
+        if not train.is_file():
+            raise DataError(
+                f"{train} does not exist; seg11valid needs SBD. Get {SBD.name} with `{self.again('get', 'sbd')}`"
+            )
+        val_ids, train_ids = (set(read_lines(path, "list")) for path in (val, train))
+        if len(val_ids) == facts["voc2012 val"]:
+            raise DataError(f"{val} is the list of VOC 2012 ({len(val_ids)} images). {self._not_2012()}")
+        ids = sorted(val_ids - train_ids)
+        digest = splits.sha256(ids)
+        if (len(ids), digest) != (facts["seg11valid"], facts["seg11valid sha256"]):
+            raise DataError(
+                f"val minus SBD train gives {len(ids)} images (sha256 {digest[:12]}...), not the paper's "
+                f"{facts['seg11valid']} ({facts['seg11valid sha256'][:12]}...). {val} has {len(val_ids)} ids, VOC "
+                f"2011's has {facts['voc2011 val']}; {train} has {len(train_ids)}, SBD's has {facts['sbd train']}: "
+                "get the one that differs again"
+            )
+        splits.write_unless_same(lists / "seg11valid.txt", ids)
+
+    def check(self, part: str, table: Table) -> None:
+        folder = self.sbd if part == "sbd" else voc.folder(self, int(part[3:]))
+        fix = f"`{self.again('all', part)}`"
+        if not folder.is_dir():
+            reason = f". {self._not_2012()}" if part == "voc2011" else ""
+            table.fact("folder", f"{folder} is not there", "there", False, fix + reason)
+            return
+        fix = f"remove {folder}, then {fix}"
+        if part == "sbd":
+            self._check_sbd(table, fix)
+        elif part == "voc2010":
+            facts = self.sources.facts_of("pascal-context", FACTS["pascal-context"])
+            ids = voc.check_main(self, table, 2010, facts, fix)
+            pairs.check(table, ids, voc.photograph(self, 2010), fix=fix)
+        else:
+            self._check_voc(int(part[3:]), table, fix)
+
+    def _check_voc(self, year: int, table: Table, fix: str) -> None:
+        listed = {}
+        for name in ("train", "val"):
+            path = voc.split(self, year, name)
+            listed[name] = splits.check_list(table, path, self.facts[f"voc{year} {name}"], fix)
+        splits.check_disjoint(table, "train and val are disjoint", listed["val"], listed["train"], fix)
+        sbd = self._ids(self.sbd / "train.txt")
+        if year == 2011:
+            if len(listed["val"]) == self.facts["voc2012 val"]:
+                table.fact("year", "the lists are VOC 2012's", "2011", False, self._not_2012())
+            listed["seg11valid"] = self._check_seg11valid(table, listed["val"], sbd)
+        elif sbd:
+            rest = set(listed["val"]) - set(sbd)
+            table.fact("val minus SBD train", len(rest), self.facts["voc2012 val minus sbd train"], fix=fix)
+        masks = voc.folder(self, year) / "SegmentationClass"
+        labeling = pairs.Labeling(
+            "mask", lambda name: masks / f"{name}.png", self.classes, True, fix, self.absent
+        )
+        ids = [name for each in listed.values() for name in each]
+        pairs.check(table, ids, voc.photograph(self, year), [labeling], fix=fix)
+
+    def _check_seg11valid(self, table: Table, val: list[str], sbd: list[str]) -> list[str]:
+        path, fix = voc.split(self, 2011, "seg11valid"), f"`{self.again('seg11valid')}`"
+        if not path.is_file() and not sbd:
+            table.fact("seg11valid list", f"not made yet, for it needs SBD: {self.again('all', 'sbd')}")
+            return []
+        ids = splits.check_list(table, path, self.facts["seg11valid"], fix)
+        splits.check_sha256(table, path, self.facts["seg11valid sha256"], fix)
+        splits.check_within(table, "seg11valid is within val", ids, val, fix)
+        if sbd:
+            splits.check_disjoint(table, "seg11valid and SBD train are disjoint", ids, sbd, fix)
+        return ids
+
+    def _check_sbd(self, table: Table, fix: str) -> None:
+        train, val = (
+            splits.check_list(table, self.sbd / f"{name}.txt", self.facts[f"sbd {name}"], fix)
+            for name in ("train", "val")
+        )
+        splits.check_sha256(table, self.sbd / "train.txt", self.facts["sbd train sha256"], fix)
+        splits.check_disjoint(table, "train and val are disjoint", val, train, fix)
+        ids = [*train, *val]
+        there = [path.stem for path in (self.sbd / "img").glob("*.jpg")]
+        splits.check_within(table, "all photographs are listed", there, ids, fix)
+
+        def png(name: str) -> Path:
+            return self.sbd / "cls" / f"{name}.png"
+
+        remake = f"remove what is wrong, then `{self.again('prepare', 'sbd')}`"
+        labeling = pairs.Labeling("mask", png, self.classes, False, remake, self.absent)
+        pairs.check(
+            table,
+            ids,
+            lambda name: self.sbd / "img" / f"{name}.jpg",
+            [labeling],
+            fix=fix,
+            mean_of=set(train),
+        )
+        convert.check_same(table, "mask", [png(name) for name in ids], labels.read_sbd, remake)
+
+    def _ids(self, path: Path) -> list[str]:
+        return read_lines(path, "list") if path.is_file() else []
+
+    def _not_2012(self) -> str:
+        """Why VOC 2012 is no substitute for 2011, and what is."""
+        return (
+            "VOC 2012 cannot stand in for VOC 2011: its val minus SBD train has "
+            f"{self.facts['voc2012 val minus sbd train']} images, another benchmark. Get VOC 2011 with "
+            f"`{self.again('get', 'voc2011')}`, or {voc.ARCHIVES[2011].by_hand()}, unpacked so that its "
+            f"TrainVal/VOCdevkit/VOC2011 becomes {voc.folder(self, 2011)}"
+        )
+
+
+def _pick_sbd(path: PurePosixPath) -> PurePosixPath | None:
+    if path.parts[:2] == ("benchmark_RELEASE", "dataset") and not path.name.startswith("._"):
+        return PurePosixPath(*path.parts[1:])
+    return None
+
+
+def _extra_commands(commands) -> None:
+    common = [command.common_options()]
+    sample = commands.add_parser("sample", parents=common, help="get three photographs with masks")
+    sample.add_argument(
+        "--from", dest="archive", type=Path, metavar="FILE", help=f"{voc_sample.ARCHIVE}, got by hand"
     )
-    if not (lists / "val.txt").is_file():
-        raise DataError(f"{lists / 'val.txt'} does not exist; seg11valid needs VOC 2011. {reason}")
-    if not (sbdd_dir / "train.txt").is_file():
-        raise DataError(
-            f"{sbdd_dir / 'train.txt'} does not exist; seg11valid needs SBD. Download benchmark.tgz from "
-            "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/ "
-            f"and unpack it so that its benchmark_RELEASE/dataset becomes {sbdd_dir}"
-        )
-    val, train = (set(path.read_text().split()) for path in (lists / "val.txt", sbdd_dir / "train.txt"))
-    if len(val) == VOC2012_VAL_COUNT:
-        raise DataError(f"{lists / 'val.txt'} is the list of VOC 2012 ({len(val)} images). {reason}")
-    ids = sorted(val - train)
-    text = "".join(f"{name}\n" for name in ids)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    if len(ids) != SEG11VALID_COUNT or digest != SEG11VALID_SHA256:
-        raise DataError(
-            f"val minus SBD train gives {len(ids)} images (sha256 {digest[:12]}...), not the paper's "
-            f"{SEG11VALID_COUNT} ({SEG11VALID_SHA256[:12]}...). {lists / 'val.txt'} has {len(val)} ids, VOC 2011's "
-            f"has {VOC2011_VAL_COUNT}; {sbdd_dir / 'train.txt'} has {len(train)}, SBD's has {SBD_TRAIN_COUNT}: "
-            "get the one that differs again"
-        )
-    path = lists / "seg11valid.txt"
-    _write(path, text.encode())
-    print(f"wrote {path}: {len(ids)} images, sha256 as published")
-    return path
 
+    def get_sample(args) -> None:
+        voc_sample.sample(command.root_of(args.data_root), args.archive)
 
-def _pip_download(folder: Path) -> Path:
-    """Let pip fetch the source distribution, and check it against the hash before touching it."""
-    by_hand = (
-        f"To do it by hand: get {ARCHIVE} (the source distribution of {PACKAGE} {VERSION} on the Python package "
-        f"index), then `python data/pascal/prepare.py sample --from {ARCHIVE}`"
-    )
-    wanted = folder / "requirement.txt"
-    wanted.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{ARCHIVE_SHA256}\n")
-    options = [
-        "--no-deps",
-        "--no-binary",
-        PACKAGE,
-        "--require-hashes",
-        "--disable-pip-version-check",
-        "--quiet",
-    ]
-    print(f"getting {ARCHIVE} (14 MB) with pip ...", flush=True)
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode or not (folder / ARCHIVE).is_file():
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["(it said nothing)"]
-        raise DataError("pip could not get it; its last words:\n  " + "\n  ".join(said[-3:]) + f"\n{by_hand}")
-    return folder / ARCHIVE
+    sample.set_defaults(call=get_sample)
+    split = commands.add_parser("seg11valid", parents=common, help="make the paper's validation split")
+    split.add_argument("--voc-dir", type=Path, help="default: pascal/VOC2011 under the data root")
+    split.add_argument("--sbdd-dir", type=Path, help="default: sbdd/dataset under the data root")
 
+    def seg11valid(args) -> None:
+        root = command.root_of(args.data_root)
+        Pascal(root, command.sources_of(args.sources, root)).seg11valid(args.voc_dir, args.sbdd_dir)
 
-def _check_archive(archive: Path) -> None:
-    if not archive.is_file():
-        raise DataError(f"archive {archive} does not exist")
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if digest != ARCHIVE_SHA256:
-        raise DataError(
-            f"archive {archive} has sha256 {digest}, {ARCHIVE} has {ARCHIVE_SHA256}: "
-            "it is damaged or another file; get it again"
-        )
-
-
-def _lay_out(archive: Path, made: Path) -> None:
-    """Read the members that are needed, by name, and write the VOC tree ``made``."""
-    classes = (Path(__file__).parent / "classes.txt").read_text().split()
-    palette = vis.make_palette(len(classes))
-    with tarfile.open(archive) as tar:
-        theirs = _member(tar, "class_names.txt").decode().split("\n")
-        number = np.full(256, images.IGNORE, np.uint8)
-        for index, name in enumerate(theirs):
-            number[index] = _index(name, classes, archive)
-        for name in IDS:
-            _write(made / "JPEGImages" / f"{name}.jpg", _member(tar, f"JPEGImages/{name}.jpg"))
-            mask = Image.open(io.BytesIO(_member(tar, f"SegmentationClass/{name}.png")))
-            path = made / "SegmentationClass" / f"{name}.png"
-            vis.save_indexed(path, number[np.asarray(mask)], palette)
-            if images.load_image(made / "JPEGImages" / f"{name}.jpg").shape[:2] != (mask.height, mask.width):
-                raise DataError(f"archive {archive}: photograph and mask of {name} differ in size")
-    for split in ("train", "val", "trainval"):
-        _write(made / "ImageSets" / "Segmentation" / f"{split}.txt", "".join(f"{i}\n" for i in IDS).encode())
-    sums = [
-        f"{_sha256(path)}  {path.relative_to(made)}\n" for path in sorted(made.rglob("*")) if path.is_file()
-    ]
-    _write(made / "SHA256SUMS", "".join(sums).encode())
-
-
-def _index(name: str, classes: list[str], archive: Path) -> int:
-    """The VOC index of a class that the archive spells its own way (``tv/monitor``, ``_background_``)."""
-    plain = "".join(filter(str.isalpha, name))
-    if plain not in classes:
-        raise DataError(f"archive {archive} has the class {name!r}, which VOC does not have")
-    return classes.index(plain)
-
-
-def _member(tar: tarfile.TarFile, name: str) -> bytes:
-    """The bytes of a member, which must be a plain file of ordinary size."""
-    try:
-        member = tar.getmember(f"{FOLDER}/{name}")
-    except KeyError:
-        raise DataError(f"archive {tar.name} lacks {FOLDER}/{name}") from None
-    if not member.isreg() or member.size > LARGEST:
-        raise DataError(f"archive {tar.name}: {member.name} is not a plain file of at most {LARGEST} bytes")
-    return tar.extractfile(member).read()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _intact(tree: Path) -> bool:
-    """Whether every file of ``tree`` is as it was written."""
-    try:
-        lines = (tree / "SHA256SUMS").read_text().splitlines()
-        return bool(lines) and all(_sha256(tree / line[66:]) == line[:64] for line in lines)
-    except (OSError, UnicodeDecodeError):
-        return False
+    split.set_defaults(call=seg11valid)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; the exit status is 1 after an error, which is told in one message."""
-    common = argparse.ArgumentParser(add_help=False)
-    default = Path(os.environ.get("FCN_DATA") or ROOT / "data")
-    common.add_argument(
-        "--data-root",
-        type=Path,
-        default=default,
-        help="folder of all data sets (default: $FCN_DATA, else data/)",
-    )
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("sample", parents=[common], help="get three photographs with masks")
-    command.add_argument("--from", dest="archive", type=Path, metavar="FILE", help=f"{ARCHIVE}, got by hand")
-    command = commands.add_parser("seg11valid", parents=[common], help="make the paper's validation split")
-    command.add_argument("--voc-dir", type=Path, help="default: pascal/VOC2011 under the data root")
-    command.add_argument("--sbdd-dir", type=Path, help="default: sbdd/dataset under the data root")
-    args = parser.parse_args(argv)
-    try:
-        if args.command == "sample":
-            sample(args.data_root, args.archive)
-        else:
-            seg11valid(
-                args.voc_dir or args.data_root / "pascal" / "VOC2011",
-                args.sbdd_dir or args.data_root / "sbdd" / "dataset",
-            )
-    except (DataError, OSError, tarfile.TarError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Run the command line ``argv``; returns the exit status."""
+    return command.main(Pascal, __doc__, argv, _extra_commands)
 
 
 if __name__ == "__main__":
