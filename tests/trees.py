@@ -1,15 +1,12 @@
-"""Small data sets in the layout of the real ones, for tests."""
-
-from pathlib import Path
+"""Small data sets of noise in the layout of the real ones, for tests."""
 
 import caffe
 import numpy as np
-from PIL import Image
-from scipy.io import savemat
 
 import feed
-import layers
-import vis
+from datakit import layouts
+from datakit.labels import CONTEXT_IDS
+from datakit.layouts import SIFT_FOLDER  # noqa: F401  (for tests)
 
 MEAN = (104.00699, 116.66877, 122.67892)
 
@@ -28,28 +25,13 @@ def items(sizes=((12, 10), (9, 16), (11, 11)), classes=21, seed=0):
 def voc_tree(root, content=None, splits=("train", "val")):
     """A VOC2011 directory; returns its path."""
     content = items() if content is None else content
-    root = Path(root)
-    lists = root / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True)
-    (root / "JPEGImages").mkdir()
-    for name, (image, label) in content.items():
-        Image.fromarray(image).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
-        vis.save_indexed(root / "SegmentationClass" / f"{name}.png", label, vis.make_palette(21))
-    for split in splits:
-        (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in content))
-    return root
+    return layouts.voc_tree(root, content, _all(splits, content))
 
 
 def sbd_tree(root, content=None, splits=("train",)):
     """SBD's dataset directory, of the same kind of content; returns its path."""
     content = items() if content is None else content
-    root = _folders(root, "img", "cls")
-    for name, (image, label) in content.items():
-        Image.fromarray(image).save(root / "img" / f"{name}.jpg")
-        struct = {"Segmentation": label, "CategoriesPresent": np.unique(label)}
-        savemat(root / "cls" / f"{name}.mat", {"GTcls": struct})
-    _lists(root, splits, content)
-    return root
+    return layouts.sbd_tree(root, content, _all(splits, content))
 
 
 def nyud_items(sizes=((12, 10), (9, 16), (11, 11)), seed=0):
@@ -71,17 +53,7 @@ def nyud_items(sizes=((12, 10), (9, 16), (11, 11)), seed=0):
 def nyud_tree(root, content=None, splits=("train", "val", "test")):
     """NYUDv2 as the authors packed it, beside the lists; returns its path."""
     content = nyud_items() if content is None else content
-    root = _folders(root, "data/images", "data/depth", "data/hha", "segmentation")
-    for name, item in content.items():
-        Image.fromarray(item["color"]).save(root / "data/images" / f"img_{name}.png")
-        Image.fromarray(item["depth"]).save(root / "data/depth" / f"img_{name}.png")
-        Image.fromarray(item["hha"]).save(root / "data/hha" / f"img_{name}.png")
-        savemat(root / "segmentation" / f"img_{name}.mat", {"segmentation": item["label"]})
-    _lists(root, splits, content)
-    return root
-
-
-SIFT_FOLDER = "spatial_envelope_256x256_static_8outdoorcategories"
+    return layouts.nyud_tree(root, content, _all(splits, content))
 
 
 def siftflow_items(sizes=((12, 12), (12, 12), (12, 12)), seed=0):
@@ -100,14 +72,7 @@ def siftflow_items(sizes=((12, 12), (12, 12), (12, 12)), seed=0):
 def siftflow_tree(root, content=None, splits=("trainval", "test")):
     """SIFT Flow with both labelings, beside the lists; returns its path."""
     content = siftflow_items() if content is None else content
-    root = _folders(root, *(f"{kind}/{SIFT_FOLDER}" for kind in ("Images", "SemanticLabels", "GeoLabels")))
-    for name, (image, semantic, geometric) in content.items():
-        Image.fromarray(image).save(root / "Images" / SIFT_FOLDER / f"{name}.jpg")
-        names = np.array([["a class"]], dtype=object)
-        for kind, label in (("SemanticLabels", semantic), ("GeoLabels", geometric)):
-            savemat(root / kind / SIFT_FOLDER / f"{name}.mat", {"S": label, "names": names})
-    _lists(root, splits, content)
-    return root
+    return layouts.siftflow_tree(root, content, _all(splits, content))
 
 
 def context_tree(voc, context, content=None, splits=("train", "val")):
@@ -116,26 +81,16 @@ def context_tree(voc, context, content=None, splits=("train", "val")):
     ``content``: {id: (image, label in 0..59)}; the files hold the 459 classes' indices instead.
     """
     content = items(classes=60) if content is None else content
-    voc = _folders(voc, "JPEGImages", "ImageSets/Main")
-    context = _folders(context, "trainval")
-    to_459 = np.array([1, *layers.CONTEXT_IDS], np.uint16)  # 1 is none of the 59
-    for name, (image, label) in content.items():
-        Image.fromarray(image).save(voc / "JPEGImages" / f"{name}.jpg")
-        labels = {"LabelMap": to_459[np.where(label == 255, 0, label)]}
-        savemat(context / "trainval" / f"{name}.mat", labels)
-    _lists(voc / "ImageSets/Main", splits, content)
-    return voc, context
+    to_459 = np.array([1, *CONTEXT_IDS])  # 1 is none of the 59
+    labels = {name: to_459[np.where(label == 255, 0, label)] for name, (_, label) in content.items()}
+    photographs = {name: (image, None) for name, (image, _) in content.items()}
+    voc = layouts.voc_tree(voc, photographs, {}, main=_all(splits, content))
+    return voc, layouts.context_tree(context, labels)
 
 
-def _folders(root, *names):
-    for name in names:
-        (Path(root) / name).mkdir(parents=True)
-    return Path(root)
-
-
-def _lists(folder, splits, content):
-    for split in splits:
-        (folder / f"{split}.txt").write_text("\n".join(content))  # the real ones end so, too
+def _all(splits, content):
+    """Every split of all that there is."""
+    return {split: list(content) for split in splits}
 
 
 def data_net(path, layer, params, phase=caffe.TRAIN, tops=("data", "label")):
