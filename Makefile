@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 ORIGINAL := build/bvlc
 
-.PHONY: help demo test bvlc test-bvlc parity bench lint format proto clean
+.PHONY: help demo test bvlc test-bvlc parity bench bench-feed lint format proto clean
 help:                ## this list
 	@echo "Fully Convolutional Networks, Caffe-faithful. Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,7 +23,7 @@ bvlc:                ## build the original Caffe into build/bvlc (six minutes; C
 	@$(PYTHON) bvlc/build.py $(if $(CUDA),--cuda) $(if $(INSTALL)$(CI),--install)
 
 test-bvlc: bvlc      ## run the tests of nets, layers, surgery, score, solve and infer on the original
-	PYTHONPATH=$(CURDIR)/$(ORIGINAL)/python:$(CURDIR) $(ORIGINAL)/venv/bin/python -m pytest tests --ignore=tests/engine --ignore=tests/parity
+	PYTHONPATH=$(CURDIR)/$(ORIGINAL)/python:$(CURDIR) $(ORIGINAL)/venv/bin/python -m pytest tests --ignore=tests/engine --ignore=tests/data --ignore=tests/parity
 
 parity: $(READY) bvlc  ## compare the two engines: every layer, solver, file and net (half an hour)
 	-@$(BIN)/python data/pascal/prepare.py sample  # without it the training runs are skipped, and say so
@@ -31,6 +31,10 @@ parity: $(READY) bvlc  ## compare the two engines: every layer, solver, file and
 
 bench: $(READY) bvlc  ## time the two engines side by side: bench/results/
 	$(BIN)/python bench/bench.py
+
+bench-feed: $(READY) ## time the data layers, and how long a solver step waits for them: bench/results/
+	@$(BIN)/python data/pascal/prepare.py sample
+	$(BIN)/python bench/feeding.py
 
 lint: $(READY)       ## check the style of all Python files
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -35,16 +36,17 @@ class Order:
 
 
 class Ahead:
-    """The results of ``load(k, order[k])`` for k = 0, 1, ..., made ahead of time by one worker thread.
+    """The results of ``load(k, order[k])`` for k = 0, 1, ..., made ahead of time by worker threads.
 
-    Neither the order nor the results depend on the thread; what ``load`` raises is raised by
-    :meth:`get`.
+    Neither the order nor the results depend on the threads; what ``load`` raises is raised by
+    :meth:`get`. ``waited`` is how many seconds :meth:`get` has waited for results that were not yet there.
     """
 
-    def __init__(self, load: Callable[[int, int], Any], order: Order, depth: int = 3):
+    def __init__(self, load: Callable[[int, int], Any], order: Order, depth: int = 4, workers: int = 2):
         self._load, self._order, self._depth = load, order, depth
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="data")
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="data")
         self._loading: dict[int, Future] = {}
+        self.waited = 0.0
 
     def get(self, k: int) -> Any:
         """The k-th result; starts on the next ``depth``, and forgets all others."""
@@ -54,4 +56,8 @@ class Ahead:
         for i in wanted:
             if i not in self._loading:
                 self._loading[i] = self._pool.submit(self._load, i, self._order[i])
-        return self._loading[k].result()
+        asked = time.perf_counter()
+        try:
+            return self._loading[k].result()
+        finally:
+            self.waited += time.perf_counter() - asked

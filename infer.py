@@ -33,27 +33,10 @@ import nets
 import surgery
 import training
 import vis
-from feed import ROOT, SegDataLayer, class_names, planes
+from datakit import bands
+from datakit.weights import RELEASED, megabytes
+from feed import ROOT, SegDataLayer, planes
 from files import DataError, read_lines
-
-# the authors' weights, by the model directory that they fit, and their size in MB
-RELEASED = {
-    "voc-fcn-alexnet": ("fcn-alexnet-pascal", 235),
-    "voc-fcn32s": ("fcn32s-heavy-pascal", 545),
-    "voc-fcn16s": ("fcn16s-heavy-pascal", 539),
-    "voc-fcn8s": ("fcn8s-heavy-pascal", 538),
-    "voc-fcn8s-atonce": ("fcn8s-atonce-pascal", 538),
-    "nyud-fcn32s-color": ("nyud-fcn32s-color-heavy", 564),
-    "nyud-fcn32s-hha": ("nyud-fcn32s-hha-heavy", 564),
-    "nyud-fcn32s-color-hha": ("nyud-fcn32s-color-hha-heavy", 1102),
-    "siftflow-fcn32s": ("siftflow-fcn32s-heavy", 556),
-    "siftflow-fcn16s": ("siftflow-fcn16s-heavy", 542),
-    "siftflow-fcn8s": ("siftflow-fcn8s-heavy", 539),
-    "pascalcontext-fcn32s": ("pascalcontext-fcn32s-heavy", 597),
-    "pascalcontext-fcn16s": ("pascalcontext-fcn16s-heavy", 553),
-    "pascalcontext-fcn8s": ("pascalcontext-fcn8s-heavy", 542),
-}
-HOST = "http://dl.caffe.berkeleyvision.org/"
 
 
 def find_model(name: str) -> Path:
@@ -71,14 +54,18 @@ def find_weights(model: Path) -> Path:
     snapshots = model.glob("snapshot/*.caffemodel")
     newest = sorted(snapshots, key=lambda p: (training.iteration_of(p), p.stat().st_mtime), reverse=True)[:1]
     candidates = [model / f"{name}.caffemodel", *newest]
-    released, size = RELEASED.get(name, ("", 0))
-    candidates += [model / f"{released}.caffemodel"] if released else []
+    released = RELEASED.get(name)
+    candidates += [model / released.name] if released else []
     for path in candidates:
         if path.is_file():
             return path
     ways = [f"train it: python {name}/solve.py"]
     if released:
-        ways.insert(0, f"download the authors' {HOST}{released}.caffemodel ({size} MB) into {model}")
+        ways = [
+            f"get the authors' ({megabytes(released)} MB): python data/released/prepare.py get {name}",
+            f"put {released.urls[0]} into {model}",
+            *ways,
+        ]
     if not name.startswith("mini-"):
         ways.append("use a small net that trains in minutes: make demo, then --model mini-fcn8s")
     looked = [model / f"{name}.caffemodel", model / "snapshot" / "*.caffemodel", *candidates[1:]]
@@ -168,7 +155,8 @@ def load(args: argparse.Namespace) -> Segmenter:
         raise DataError(
             f"{model} has no val.prototxt or test.prototxt that says which mean to subtract: give --mean B G R"
         )
-    lists = [read_lines(path, "class list") for path in args.classes or ()]
+    own = [model / "classes.txt"] if (model / "classes.txt").is_file() else []
+    lists = [read_lines(path, "class list") for path in args.classes or own]
     device = training.choose_device(args.gpu, args.cpu)
     net = caffe.Net(str(deploy), caffe.TEST)
     inputs = _inputs(net, deploy, data, args.mean)
@@ -195,10 +183,13 @@ def _inputs(net, deploy: Path, data: SegDataLayer | None, mean) -> list[Input]:
     made = []
     for blob, kind in zip(net.inputs, kinds, strict=True):
         channels = net.blobs[blob].shape[1]
-        if channels != CHANNELS[kind]:
+        expected = data.params.get("channels", CHANNELS[kind]) if data else CHANNELS[kind]
+        if mean and kind in PHOTOGRAPHS and expected != len(mean):
+            raise DataError(f"--mean is for photographs, of 3 channels; {deploy} sees {expected}")
+        if channels != expected:
             what = "photographs" if kind in PHOTOGRAPHS else f"{kind} images"
             raise DataError(
-                f"{deploy} takes {channels} channels; infer.py feeds it {what}, which have {CHANNELS[kind]}"
+                f"{deploy} takes {channels} channels; infer.py feeds it {what}, which have {expected}"
             )
         if data:
             read = partial(data.read, kind)
@@ -232,7 +223,7 @@ def _outputs(net, deploy: Path, data: SegDataLayer | None, lists: list[list[str]
         if lists:
             names = lists[number]
         else:
-            names = class_names(data.dataset, head or "label") if data else []
+            names = data.class_names(head or "label") if data else []
         classes = net.blobs[blob].shape[1]
         if names and len(names) != classes:
             raise DataError(
@@ -288,6 +279,15 @@ def _load_weights(net, proto, weights: Path) -> None:
         )
 
 
+def find(paths: Iterable[str]) -> list[str]:
+    """The images among files and folders as :func:`images.find` gives them; of a folder of arrays, its arrays."""
+    found = []
+    for path in paths:
+        arrays = sorted(map(str, Path(path).glob(f"*{bands.ARRAY}"))) if os.path.isdir(path) else []
+        found += arrays or images.find([path])
+    return found
+
+
 class Names:
     """Output names that neither repeat nor fall on an input: ``cat``, then ``cat_2``, ..."""
 
@@ -324,7 +324,7 @@ def segment_file(segmenter: Segmenter, files: Sequence[str], names: Names) -> fl
     start = time.perf_counter()
     segs = segmenter(values)
     seconds = time.perf_counter() - start
-    image, palette = images.load_image(path), vis.make_palette(256)
+    image, palette = bands.picture(path), vis.make_palette(256)
     height, width = segs[0].shape
     print(f"{path}  {width} x {height}, {1000 * seconds:.0f} ms")
     written = names.choose(path, [output.head for output in segmenter.outputs])
@@ -386,7 +386,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     args.model = args.model or (None if args.deploy else "voc-fcn8s")
     with training.one_message():
-        paths = list({os.path.realpath(path): path for path in images.find(args.images)}.values())
+        paths = list({os.path.realpath(path): path for path in find(args.images)}.values())
         segmenter = load(args)
         items = beside(segmenter.inputs, paths, {"depth": args.depth, "hha": args.hha})
         return segment(segmenter, items, args.out)

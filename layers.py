@@ -8,16 +8,26 @@ Each is a Caffe ``Python`` layer on :class:`feed.SegDataLayer`; a net names it i
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 import numpy as np
 
-from feed import ROOT, SegDataLayer, bgr, planes
-from images import IGNORE, load_depth, load_image, load_label, load_mat
-from param_str import Key, are_numbers, integer, is_number, some_of, text
+from datakit import bands, labels, own
+from feed import ROOT, SegDataLayer, bgr, locate, planes
+from files import DataError
+from images import SUFFIXES, load_depth, load_image, load_label
+from param_str import REQUIRED, Key, are_numbers, integer, is_number, some_of, text
 
-RELEASE = "https://github.com/shelhamer/fcn.berkeleyvision.org/tree/master/data"
-SAMPLE = f"`python data/pascal/prepare.py sample` (in {ROOT})"
+
+def command(script: str, arguments: str) -> str:
+    """A command line for messages, and where to type it; the folder of data sets is named if it is not data/."""
+    root = os.environ.get("FCN_DATA")
+    return f"`python {script} {arguments}{f' --data-root {shlex.quote(root)}' if root else ''}` (in {ROOT})"
+
+
+SAMPLE = command("data/pascal/prepare.py", "sample")
 
 
 class VOCSegDataLayer(SegDataLayer):
@@ -36,22 +46,20 @@ class VOCSegDataLayer(SegDataLayer):
         return self.roots[0] / "SegmentationClass" / f"{name}.png"
 
     def read(self, top: str, path: Path) -> np.ndarray:
-        return self.photo(path) if top == "data" else load_label(path)
+        return self.photo(path) if top == "data" else labels.read_voc(path)
 
     def get_it(self) -> str:
         if self.roots[0].parent.name == "sample":
             return f"Get it with {SAMPLE}"
         return (
-            "To get PASCAL VOC 2011, download VOCtrainval_25-May-2011.tar from "
-            "http://host.robots.ox.ac.uk/pascal/VOC/voc2011/ and unpack it so that its "
-            f"TrainVal/VOCdevkit/VOC2011 becomes {self.roots[0]}; then `python data/pascal/prepare.py seg11valid` "
-            f"(in {ROOT}) makes the validation split. To try with three photographs instead, {SAMPLE} makes "
-            "data/pascal/sample/VOC2011"
+            f"To get PASCAL VOC 2011 with its validation split: {command('data/pascal/prepare.py', 'all')}; "
+            "VOCtrainval_25-May-2011.tar and SBD's benchmark.tgz got by hand: add --from FOLDER. "
+            f"To try with three photographs instead, {SAMPLE} makes data/pascal/sample/VOC2011"
         )
 
     def get_split(self) -> str:
         if self.params["split"] == "seg11valid":
-            return f"Make it with `python data/pascal/prepare.py seg11valid` (in {ROOT})"
+            return f"Make it with {command('data/pascal/prepare.py', 'seg11valid')}"
         return super().get_split()
 
 
@@ -71,20 +79,16 @@ class SBDDSegDataLayer(SegDataLayer):
     def path(self, top: str, name: str) -> Path:
         if top == "data":
             return self.roots[0] / "img" / f"{name}.jpg"
-        png, mat = (self.roots[0] / "cls" / f"{name}.{suffix}" for suffix in ("png", "mat"))
-        return png if png.exists() else mat
+        return labels.made_or_mat(self.roots[0] / "cls" / name)
 
     def read(self, top: str, path: Path) -> np.ndarray:
-        if top == "data":
-            return self.photo(path)
-        return load_label(path) if path.suffix == ".png" else load_mat(path, "GTcls.Segmentation", range(256))
+        return self.photo(path) if top == "data" else labels.read_sbd(path)
 
     def get_it(self) -> str:
         return (
-            "To get SBD, download benchmark.tgz (1.3 GB) from "
-            "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/ "
-            f"and unpack it so that its benchmark_RELEASE/dataset becomes {self.roots[0]}. To try with three "
-            f"photographs instead, {SAMPLE} makes data/pascal/sample/VOC2011, on which mini-fcn8s trains"
+            f"To get SBD (benchmark.tgz, 1.3 GB): {command('data/pascal/prepare.py', 'all sbd')}; got by hand: add "
+            f"--from FOLDER. To try with three photographs instead, {SAMPLE} makes data/pascal/sample/VOC2011, "
+            "on which mini-fcn8s trains"
         )
 
 
@@ -129,7 +133,7 @@ class NYUDSegDataLayer(SegDataLayer):
 
     def path(self, top: str, name: str) -> Path:
         if top == "label":
-            return self.roots[0] / "segmentation" / f"img_{name}.mat"
+            return labels.made_or_mat(self.roots[0] / "segmentation" / f"img_{name}")
         return self.roots[0] / "data" / {"color": "images"}.get(top, top) / f"img_{name}.png"
 
     def read(self, top: str, path: Path) -> np.ndarray:
@@ -140,13 +144,14 @@ class NYUDSegDataLayer(SegDataLayer):
             return planes(logarithm[:, :, np.newaxis], self.params["mean_depth"])
         if top == "hha":
             return planes(load_image(path), self.params["mean_hha"])
-        return _from_zero(load_mat(path, "segmentation", range(256)))
+        return labels.read_nyud(path)
 
     def get_it(self) -> str:
+        script = "data/nyud/prepare.py"
         return (
-            "To get NYUDv2 as the authors packed it, download http://dl.caffe.berkeleyvision.org/nyud.tar.gz and "
-            f"unpack it so that {self.roots[0]} holds the folders data/images, data/depth, data/hha and "
-            f"segmentation; its lists train.txt, val.txt and test.txt are in {RELEASE}/nyud"
+            f"To get NYUDv2 as the authors packed it (nyud.tar.gz): {command(script, 'all pack')}; made here of "
+            f"nyu_depth_v2_labeled.mat (3 GB), HHA included: {command(script, 'all raw')}; got by hand: add --from "
+            "FOLDER"
         )
 
 
@@ -175,57 +180,17 @@ class SIFTFlowSegDataLayer(SegDataLayer):
 
     def path(self, top: str, name: str) -> Path:
         folder = {"data": "Images", "sem": "SemanticLabels", "geo": "GeoLabels"}[top]
-        suffix = "jpg" if top == "data" else "mat"
-        return (
-            self.roots[0] / folder / "spatial_envelope_256x256_static_8outdoorcategories" / f"{name}.{suffix}"
-        )
+        stem = self.roots[0] / folder / "spatial_envelope_256x256_static_8outdoorcategories" / name
+        return stem.with_name(f"{name}.jpg") if top == "data" else labels.made_or_mat(stem)
 
     def read(self, top: str, path: Path) -> np.ndarray:
-        return self.photo(path) if top == "data" else _from_zero(load_mat(path, "S", range(-1, 256)))
+        return self.photo(path) if top == "data" else labels.read_siftflow(path)
 
     def get_it(self) -> str:
         return (
-            "To get SIFT Flow with both labelings, download "
-            "http://www.cs.unc.edu/~jtighe/Papers/ECCV10/siftflow/SiftFlowDataset.zip (140 MB) and unpack it so "
-            f"that {self.roots[0]} holds its folders Images, SemanticLabels and GeoLabels; the lists trainval.txt "
-            f"and test.txt are in {RELEASE}/sift-flow"
+            "To get SIFT Flow with both labelings (SiftFlowDataset.zip, 140 MB): "
+            f"{command('data/sift-flow/prepare.py', 'all')}; got by hand: add --from FOLDER"
         )
-
-
-def _from_zero(label: np.ndarray) -> np.ndarray:
-    """Labels from 1, with 0 and -1 for void, as classes from 0, with 255 for void."""
-    return np.where(label > 0, label - 1, IGNORE)
-
-
-# The classes 1 to 59 of PASCAL-Context's task among the 459 of its label files; all others are background.
-CONTEXT_IDS = (
-    *(
-        2,
-        23,
-        25,
-        31,
-        34,
-        45,
-        59,
-        65,
-        72,
-        98,
-        397,
-        113,
-        207,
-        258,
-        284,
-        308,
-        347,
-        368,
-        416,
-        427,
-    ),  # those of VOC
-    *(9, 18, 22, 33, 44, 46, 68, 80, 85, 104, 115, 144, 158, 159, 162, 187, 189, 220, 232, 259),
-    *(260, 105, 296, 355, 295, 324, 326, 349, 354, 360, 366, 19, 415, 420, 424, 440, 445, 454, 458),
-)
-_CONTEXT_CLASSES = np.zeros(460, np.uint8)
-_CONTEXT_CLASSES[list(CONTEXT_IDS)] = np.arange(1, 60)
 
 
 class PASCALContextSegDataLayer(SegDataLayer):
@@ -250,15 +215,96 @@ class PASCALContextSegDataLayer(SegDataLayer):
     def path(self, top: str, name: str) -> Path:
         if top == "data":
             return self.roots[0] / "JPEGImages" / f"{name}.jpg"
-        return self.roots[1] / "trainval" / f"{name}.mat"
+        return labels.made_or_mat(self.roots[1] / "trainval" / name)
 
     def read(self, top: str, path: Path) -> np.ndarray:
-        return self.photo(path) if top == "data" else _CONTEXT_CLASSES[load_mat(path, "LabelMap", range(460))]
+        return self.photo(path) if top == "data" else labels.read_context(path)
 
     def get_it(self) -> str:
         return (
-            "To get PASCAL-Context, download VOCtrainval_03-May-2010.tar from "
-            "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/ and unpack it so that its VOCdevkit/VOC2010 becomes "
-            f"{self.roots[0]}; and trainval.tar.gz from https://www.cs.stanford.edu/~roozbeh/pascal-context/, "
-            f"so that its folder trainval, of a .mat for each photograph, becomes {self.roots[1] / 'trainval'}"
+            "To get PASCAL-Context (VOCtrainval_03-May-2010.tar and the labels, trainval.tar.gz): "
+            f"{command('data/pascal-context/prepare.py', 'all')}; got by hand: add --from FOLDER"
         )
+
+
+class OwnSegDataLayer(SegDataLayer):
+    """Your own data: ``own_dir`` holds images, masks (<id>.png), classes.txt, and the list <split>.txt of ids.
+
+    Images are of any format, or NumPy arrays, H x W or H x W x C. The net sees ``channels`` (default 3: blue,
+    green, red) of them, as :func:`datakit.bands.load_bands` gives them, minus ``mean``, a number for each
+    channel, times ``scale`` (default 1), a number or one for each.
+    """
+
+    dataset = "own"
+    directories = ("own_dir",)
+    keys = {
+        "own_dir": text(),
+        **SegDataLayer.keys,
+        "classes": integer(2, 254, REQUIRED),
+        "channels": integer(1, None, 3),
+        "mean": Key("a number for each channel", are_numbers),
+        "scale": Key(
+            "a number, or one for each channel", lambda value: is_number(value) or are_numbers(value), 1
+        ),
+    }
+
+    def read_params(self):
+        params = super().read_params()
+        channels = params["channels"]
+        for key in ("mean", "scale"):
+            if not is_number(params[key]) and len(params[key]) != channels:
+                raise DataError(
+                    f"{self.who()}: param_str: {key} has {len(params[key])} numbers for {channels} channels; it needs "
+                    "one for each"
+                )
+        return params
+
+    def open(self) -> None:
+        super().open()
+        folder = self.roots[0] / "images"
+        suffixes = {*SUFFIXES, bands.ARRAY}
+        self._files: dict[str, Path] = {}
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.suffix.lower() in suffixes and not path.name.startswith("."):
+                self._files.setdefault(path.stem, path)
+
+    def split_file(self) -> Path:
+        return self.roots[0] / f"{self.params['split']}.txt"
+
+    def path(self, top: str, name: str) -> Path:
+        if top == "label":
+            return self.roots[0] / "masks" / f"{name}.png"
+        return self._files.get(name, self.roots[0] / "images" / f"{name}.*")
+
+    def read(self, top: str, path: Path) -> np.ndarray:
+        if top == "label":
+            return load_label(path)
+        values = planes(bands.load_bands(path, self.params["channels"]), self.params["mean"])
+        scale = self.params["scale"]
+        return values if scale == 1 else values * np.array(scale, np.float32).reshape(-1, 1, 1)
+
+    def load(self, name: str) -> list[np.ndarray]:
+        try:
+            return super().load(name)
+        except DataError as error:
+            message, advice = str(error), self.get_it()
+            raise DataError(message if advice in message else f"{message}. {advice}") from None
+
+    def class_names(self, head: str = "label") -> list[str]:
+        """Of classes.txt in the current folder, which is the model directory's in training, or in ``own_dir``."""
+        path = Path("classes.txt")
+        if not path.is_file():
+            path = Path(locate(self.params["own_dir"])) / "classes.txt"
+        names = own.read_names(path)
+        if len(names) != self.params["classes"]:
+            raise DataError(f"class list {path} has {len(names)} names for {self.params['classes']} classes")
+        return names
+
+    def origin(self) -> str:
+        return str(self.roots[0])
+
+    def get_it(self) -> str:
+        return f"To look at all of this data: {own.typed(own.PREPARE, 'check', '--data', self.roots[0])}"
+
+    def get_split(self) -> str:
+        return f"To make train.txt and val.txt: {own.typed(own.PREPARE, 'split', '--data', self.roots[0])}"

@@ -257,6 +257,20 @@ def sift_flow(*heads):
     )
 
 
+def own(directory, classes, channels=3, mean=MEAN, scale=1):
+    """Your own data (data/own/README.md) in ``directory``, relative to the model directory, or absolute.
+
+    ``mean``, a number for each of the ``channels``, is subtracted; the rest is multiplied by ``scale``, a number or
+    one for each.
+    """
+    common = {"classes": classes, "channels": channels, "mean": mean, "scale": scale, "seed": 1337}
+    return Data(
+        {split: ("OwnSegDataLayer", {"own_dir": directory, "split": split}) for split in ("train", "val")},
+        {"data": (1, channels, 500, 500)},
+        common=common,
+    )
+
+
 _TRAINVAL = (("train", "trainval"), ("test", "test"))
 CONTEXT = Data(
     {
@@ -348,3 +362,11 @@ def write_prototxts(net_py, prototxts):
         with replacing(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(path.relative_to(directory.parent))
+
+
+if __name__ == "__main__":  # python nets.py new my-net --data DIR --base mini-fcn8s
+    import sys
+
+    import newnet
+
+    sys.exit(newnet.main())

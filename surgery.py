@@ -273,8 +273,9 @@ def widen(new_net, new_layer, net, layer, how="average"):
 
     The others get, by ``how``: ``average``, the mean over the old channels; ``replicate``, the old
     channels' again from the first on; ``inflate``, the same, and all channels are scaled down so that
-    channels which are alike give the response of before. Biases are copied. Returns a :class:`Report`. Raises
-    SurgeryError, before anything is changed, for layers that differ in more than input channels.
+    channels which are alike give the response of before, if each came equally often (:func:`rechannel` does so
+    for any number). Biases are copied. Returns a :class:`Report`. Raises SurgeryError, before anything is
+    changed, for layers that differ in more than input channels.
     """
     old, new = (n.params[name] for n, name in ((net, layer), (new_net, new_layer)))
     source, target = old[0].data, new[0].data
@@ -293,6 +294,29 @@ def widen(new_net, new_layer, net, layer, how="average"):
     if how == "inflate":
         target *= given / wanted
     return _filled(new_net, new_layer, new, old, f"{source.shape} -> {target.shape}, {how}")
+
+
+def rechannel(new_net, new_layer, net, layer):
+    """Let a convolution see any other number of channels, so that channels that are alike give the response of before.
+
+    The weights of each add up to what they did: fewer channels have equal shares of the sum; of more, the old ones
+    come first and the others have the mean over them, all scaled down to the old sum. A grey image does what it
+    did in three channels. Biases are copied. Returns a :class:`Report`. Raises SurgeryError, before anything is
+    changed, for layers that differ in more than input channels.
+    """
+    old, new = (n.params[name] for n, name in ((net, layer), (new_net, new_layer)))
+    source, target = old[0].data, new[0].data
+    given, wanted = source.shape[1], target.shape[1]
+    if source[:, :1].shape != target[:, :1].shape:
+        raise SurgeryError(
+            f"cannot rechannel {layer} of shape {source.shape} into {new_layer} of shape {target.shape}: "
+            "the new layer must be the same in all but input channels"
+        )
+    target[...] = source.mean(1, keepdims=True)
+    if wanted >= given:
+        target[:, :given] = source
+    target *= given / wanted
+    return _filled(new_net, new_layer, new, old, f"{source.shape} -> {target.shape}, of the same sum")
 
 
 def rarefy(new_net, new_layer, net, layer, factor):

@@ -8,6 +8,7 @@ solver, loads the parent's weights, fills the upsampling kernels, trains, scores
 from __future__ import annotations
 
 import argparse
+import glob
 import math
 import os
 import re
@@ -33,6 +34,7 @@ import layers
 import nets
 import score
 import surgery
+from datakit import own
 from files import DataError
 
 
@@ -59,14 +61,14 @@ class Parent:
     def find(self) -> Path:
         """The first pattern's newest file (highest iteration); DataError when no pattern matches."""
         for pattern in self.files:
-            found = sorted(Path().glob(pattern) if "*" in pattern else [], key=iteration_of)
+            found = sorted(map(Path, glob.glob(pattern) if "*" in pattern else []), key=iteration_of)
             if found:
                 return found[-1]
             if Path(pattern).is_file():
                 return Path(pattern)
         raise DataError(
             f"no weights of the parent stage {self.name}: looked for {', '.join(self.files)} in {Path.cwd()}.\n"
-            f"  To get them: {self.how}\n"
+            f"  To get them, from the project's folder: {self.how}\n"
             "  If you have them elsewhere: python solve.py --weights FILE.caffemodel"
         )
 
@@ -86,7 +88,7 @@ def classifier(name: str, **more) -> Parent:
     """An ImageNet classifier made convolutional, ``vgg16`` for one; ``more``: fields of Parent."""
     if "change" in more:
         more["prototxt"] = f"../ilsvrc-nets/{name}-fcn.prototxt"
-    how = f"cd ilsvrc-nets && python convert.py {name}, which says where the published file is"
+    how = f"python ilsvrc-nets/prepare.py all {name}"
     return Parent(f"{name}-fcn", (f"../ilsvrc-nets/{name}-fcn.caffemodel",), how, **more)
 
 
@@ -97,7 +99,7 @@ def stage(directory: str, released: str = "", **more) -> Parent:
     files, how = [f"../{directory}/snapshot/train_iter_*.caffemodel"], f"cd {directory} && python solve.py"
     if released:
         files.append(f"../{directory}/{released}.caffemodel")
-        how += f", or put the authors' {released}.caffemodel there"
+        how += f", or the authors' {released}: python data/released/prepare.py get {directory}"
     return Parent(directory, tuple(files), how, **more)
 
 
@@ -130,9 +132,18 @@ def main(file: str, *parents: Parent, rounds: int = 25) -> None:
         if value is not None:
             setattr(args, name, _located(value, directory))
     args.solver = args.solver or "solver.prototxt"
+    if args.data_root or os.environ.get("FCN_DATA"):
+        os.environ["FCN_DATA"] = os.path.abspath(args.data_root or os.environ["FCN_DATA"])
+    here = os.getcwd()
     os.chdir(directory)
     with one_message():
-        Run(args, parents, rounds).train(args.iterations)
+        run = Run(args, parents, rounds)
+        run.train(args.iterations)
+    example = run.example()
+    os.chdir(here)  # where the next command is typed
+    if example:
+        command = own.typed("infer.py", own.short(example), "--model", own.short(directory))
+        own.say_next("segment an image", command)
 
 
 def _located(path: str, directory: Path) -> str:
@@ -157,6 +168,14 @@ def _arguments(directory: Path):
         "--iterations", type=int, metavar="N", help="train to iteration N (default: max_iter)"
     )
     parser.add_argument("--snapshot", metavar="FILE", help="resume from this .solverstate")
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="folder of all data sets (default: $FCN_DATA, else data/)"
+    )
+    parser.add_argument(
+        "--allow-overlap",
+        action="store_true",
+        help="score on a split that shares images with the training split",
+    )
     args = parser.parse_args()
     if args.snapshot and args.weights:
         parser.error("Give a snapshot to resume training or weights to finetune but not both.")
@@ -202,13 +221,13 @@ class Run:
         self._fill_upsampling()
         surgery.check_ready(net, self.train_param)
         self.meter = LossMeter(net, self.train_param)
-        self.validation = _source_ids(self.test_param)
         self.heads = [
             score.Head(layer.bottom[0], layer.bottom[1], layer.top[0])
             for layer in self.test_param.layer
             if is_loss(layer)
         ]
-        self.dataset = _data_layer(self.test_param)[0].dataset
+        self.scored = source_of(self.test_param)
+        self.validation = self.scored.ids
         self.stopped = False
 
     def _preflight(self, args, parents: Sequence[Parent]) -> list[tuple[Parent, Path]]:
@@ -228,11 +247,14 @@ class Run:
                 except DataError as error:
                     if not parent.optional:
                         problems.append(str(error))
+        sources = []
         for param in (self.train_param, self.test_param):
             try:
-                _source_ids(param)
+                sources.append(source_of(param))
             except DataError as error:
                 problems.append(str(error))
+        if len(sources) == 2:
+            problems += overlap(*sources, args.allow_overlap)
         problems = list(dict.fromkeys(problems))
         if len(problems) == 1:
             raise DataError(problems[0])
@@ -263,7 +285,7 @@ class Run:
             return
         previous = signal.signal(signal.SIGINT, self._stop)
         bar = tqdm(total=last, initial=solver.iter, unit="it", disable=None, dynamic_ncols=True)
-        clock, marked = time.monotonic(), solver.iter
+        clock, marked, waited = time.monotonic(), solver.iter, feed.waited()
         try:
             while solver.iter < last and not self.stopped:
                 at = solver.iter
@@ -273,9 +295,10 @@ class Run:
                 if at % self.display == 0:
                     bar.set_postfix_str(f"{self.meter.per_pixel:.4f} loss per pixel", refresh=False)
                     seconds = time.monotonic() - clock
-                    bar.write(self.meter.line(at, solver.iter - marked, seconds), file=sys.stdout)
+                    waiting = (feed.waited() - waited) / seconds if seconds else 0
+                    bar.write(self.meter.line(at, solver.iter - marked, seconds, waiting), file=sys.stdout)
                     sys.stdout.flush()
-                    clock, marked = time.monotonic(), solver.iter
+                    clock, marked, waited = time.monotonic(), solver.iter, feed.waited()
                 for sentence in self.meter.warnings():
                     bar.write(f"warning: {sentence}", file=sys.stdout)
                 if solver.iter < last and solver.iter % self.between_scores == 0:
@@ -292,6 +315,12 @@ class Run:
         self.score(by_class=True)
         print(f"saved {self.prefix}_iter_{solver.iter}.caffemodel and .solverstate")
 
+    def example(self) -> Path | None:
+        """One of the images that are scored; None for a net that sees several kinds of images."""
+        tops = [top for top in self.scored.chosen if top not in self.scored.labels]
+        path = self.scored.path(tops[0], self.validation[0])
+        return path if len(tops) == 1 and path.is_file() else None
+
     def _stop(self, *_):
         """Ctrl-C: finish this iteration, save, and leave; a second one leaves at once."""
         if self.stopped:
@@ -300,7 +329,7 @@ class Run:
 
     def score(self, by_class: bool = False):
         """Score every head of the net on its validation split; prints the paper's four metrics."""
-        names = [feed.class_names(self.dataset, head.gt) if by_class else () for head in self.heads]
+        names = [self.scored.class_names(head.gt) if by_class else () for head in self.heads]
         return score.seg_tests_of(self.solver, False, self.validation, self.heads, names)
 
 
@@ -368,12 +397,12 @@ class LossMeter:
         """Mean loss per labelled pixel over the last 20 iterations."""
         return sum(value for _, value in self.recent) / max(len(self.recent), 1)
 
-    def line(self, iteration: int, done: int, seconds: float) -> str:
-        """A log line in Caffe's words, with the loss per pixel added."""
+    def line(self, iteration: int, done: int, seconds: float, waiting: float) -> str:
+        """A log line in Caffe's words, with the loss per pixel, and the share of time spent ``waiting`` for data."""
         rate = done / seconds if seconds else 0
         return (
             f"Iteration {iteration} ({rate:.4g} iter/s, {seconds:.4g}s/{done} iters), loss = {self.loss:.6g} "
-            f"({self.per_pixel:.4f} per pixel)"
+            f"({self.per_pixel:.4f} per pixel; {100 * waiting:.1f}% of the time waiting for data)"
         )
 
     def warnings(self):
@@ -399,17 +428,43 @@ def _net_files(proto, solver: str) -> tuple[str, str]:
     return proto.train_net, proto.test_net[0]
 
 
-def _data_layer(param) -> tuple[type[feed.SegDataLayer], str]:
-    """The class of a net's data layer, and its param_str."""
+def data_layer(param) -> feed.SegDataLayer:
+    """The data layer of a net, outside the net: its ``params`` are read and checked."""
     for layer in param.layer:
         if layer.type == "Python" and not layer.bottom:
             cls = getattr(layers, layer.python_param.layer, None)
             if cls is None:
                 raise DataError(f"layer {layer.name}: layers.py has no class {layer.python_param.layer}")
-            return cls, layer.python_param.param_str
+            return cls.outside(layer.python_param.param_str)
     raise DataError("the net has no Python data layer; solve.py needs one to know what it scores")
 
 
-def _source_ids(param) -> list[str]:
-    cls, param_str = _data_layer(param)
-    return cls.source_ids(param_str)
+def source_of(param) -> feed.SegDataLayer:
+    """:func:`data_layer` with its split read: it knows the ``ids`` of its images."""
+    layer = data_layer(param)
+    layer.open()
+    return layer
+
+
+def overlap(train: feed.SegDataLayer, test: feed.SegDataLayer, allowed: bool) -> list[str]:
+    """What is wrong with scoring on images that are trained on: a list of at most one text, for :func:`main`.
+
+    A net that is scored on the very images it learns from is told so, and may go on: one does that to see
+    it learn. Where only some are shared it is a mistake, which is refused unless ``allowed``.
+    """
+    shared = set(train.ids) & set(test.ids) if train.origin() == test.origin() else set()
+    if not shared:
+        return []
+    own, all_ = test.params["split"], len(set(test.ids))
+    if allowed or set(train.ids) == set(test.ids):
+        print(
+            f"warning: {len(shared)} of the {all_} images that are scored ({own}) are trained on, too: the score "
+            "shows that the net learns, not how well it does on others"
+        )
+        return []
+    instead = "; the split seg11valid is VOC's val without them" if train.dataset == "pascal" else ""
+    return [
+        f"{len(shared)} of the {all_} images of the split {own} are in the training split {train.params['split']}, "
+        f"too, such as {min(shared)}: scores would be too high. Score on images that are not trained on{instead}. "
+        "To do it all the same: --allow-overlap"
+    ]

@@ -6,7 +6,7 @@ from scipy.io import savemat
 from trees import context_tree, data_net, items
 
 import feed
-import layers
+from datakit import labels
 from files import DataError
 from images import load_image
 
@@ -79,4 +79,4 @@ def test_fcn_data_replaces_both_data_folders(tmp_path, tree, monkeypatch):
 
 
 def test_the_table_has_every_class_once():
-    assert len(set(layers.CONTEXT_IDS)) == len(layers.CONTEXT_IDS) == 59
+    assert len(set(labels.CONTEXT_IDS)) == len(labels.CONTEXT_IDS) == 59

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import feed
 import infer
 
 ROOT = Path(infer.__file__).parent
@@ -159,7 +161,8 @@ def test_missing_weights_say_where_to_get_them(tmp_path, model):
     for part in (
         str(released / "voc-fcn8s.caffemodel"),
         "snapshot",
-        "dl.caffe.berkeleyvision.org/fcn8s-heavy-pascal.caffemodel",
+        "get the authors' (538 MB): python data/released/prepare.py get voc-fcn8s\n",
+        f"put http://dl.caffe.berkeleyvision.org/fcn8s-heavy-pascal.caffemodel into {released}\n",
         "python voc-fcn8s/solve.py",
         "--model mini-fcn8s",
         "--weights",
@@ -295,7 +298,7 @@ def test_two_heads_write_each_its_own_and_name_their_own_classes(tmp_path, toy, 
         "a_geo.png", "a_geo_overlay.png", "a_sem.png", "a_sem_overlay.png"
     ]  # fmt: skip
     said = capsys.readouterr().out
-    semantic = infer.class_names("sift-flow", "sem")
+    semantic = feed.class_names("sift-flow", "sem")
     assert f"  sem: {semantic[27]} 75.0%, {semantic[17]} 25.0%" in said
     assert "  geo: sky 75.0%, vertical 25.0%" in said
     # again: nothing is overwritten that another image of this run gave
@@ -428,5 +431,14 @@ def test_every_released_file_is_known(tmp_path):
     for name in infer.RELEASED:
         assert (ROOT / name / "deploy.prototxt").exists()
         (tmp_path / name).mkdir()
-        with pytest.raises(infer.DataError, match=rf"{infer.RELEASED[name][0]}.caffemodel \(\d+ MB\)"):
+        with pytest.raises(infer.DataError) as caught:
             infer.find_weights(tmp_path / name)
+        said = str(caught.value)
+        assert re.search(rf" \(\d+ MB\): python data/released/prepare.py get {name}\n", said)
+        file = infer.RELEASED[name].name
+        assert f"put http://dl.caffe.berkeleyvision.org/{file} into {tmp_path / name}\n" in said
+        assert str(tmp_path / name / file) in said.split("Either")[0]
+    (tmp_path / "voc-fcn-pool4").mkdir()
+    with pytest.raises(infer.DataError, match=r"no weights for voc-fcn-pool4; ") as caught:
+        infer.find_weights(tmp_path / "voc-fcn-pool4")
+    assert "prepare.py" not in str(caught.value) and "http" not in str(caught.value)

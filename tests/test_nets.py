@@ -766,4 +766,7 @@ def test_solve_py_looks_for_its_parents_where_a_directory_is(name, monkeypatch):
         for pattern in parent.files:
             directory = (ROOT / name / pattern).resolve().relative_to(ROOT).parts[0]
             assert (ROOT / directory / "net.py").exists()
-            assert f"cd {directory} && python" in parent.how
+            trained = f"cd {directory} && python solve.py"
+            assert (
+                f"python {directory}/prepare.py all" if directory == "ilsvrc-nets" else trained
+            ) in parent.how

@@ -68,7 +68,7 @@ def test_each_labeling_has_its_own_classes(tmp_path, tree):
 
 
 def test_what_is_missing_is_told_with_where_to_get_it(tmp_path):
-    with pytest.raises(DataError, match=r"SiftFlowDataset\.zip .* Images, SemanticLabels and GeoLabels"):
+    with pytest.raises(DataError, match=r"SiftFlowDataset\.zip.*`python data/sift-flow/prepare\.py all`"):
         sift_flow(tmp_path)
     siftflow_tree(tmp_path / "sift", splits=())
     with pytest.raises(DataError, match=r"trainval\.txt does not exist\. To get SIFT Flow"):

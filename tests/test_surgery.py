@@ -400,6 +400,40 @@ def test_widen_refuses_other_layers_and_changes_nothing(make, change, how, messa
     assert_same(weights(new), before)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7])
+def test_rechannel_gives_the_response_of_before_to_channels_that_are_alike(make, channels):
+    old, new = make(seeing(3)), make(seeing(channels))
+    source = old.params["conv"][0].data.copy()
+    report = surgery.rechannel(new, "conv", old, "conv")
+    made = new.params["conv"][0].data
+    np.testing.assert_allclose(made.sum(1), source.sum(1), rtol=1e-5, atol=1e-5)
+    if channels > 3:
+        np.testing.assert_allclose(made[:, :3], source * 3 / channels, rtol=1e-6)
+        for other in range(3, channels):
+            np.testing.assert_allclose(made[:, other], source.mean(1) * 3 / channels, rtol=1e-5, atol=1e-6)
+    elif channels < 3:
+        np.testing.assert_array_equal(made, np.repeat(made[:, :1], channels, 1))
+    np.testing.assert_array_equal(new.params["conv"][1].data, old.params["conv"][1].data)
+    assert report.coerced == {"conv[0]": f"(4, 3, 3, 3) -> (4, {channels}, 3, 3), of the same sum"}
+    assert report.copied == {"conv[1]": ""}
+    image = np.random.default_rng(0).normal(size=(8, 8))
+    for net in (old, new):
+        net.blobs["more"].data[...] = image
+        net.forward(start="conv")
+    np.testing.assert_allclose(new.blobs["conv"].data, old.blobs["conv"].data, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"num_output": 5}, {"kernel_size": 5}])
+def test_rechannel_refuses_other_layers_and_changes_nothing(make, change):
+    old, new = make(seeing(5)), make(seeing(2, **change))
+    before = weights(new)
+    with pytest.raises(
+        SurgeryError, match=r"cannot rechannel conv of shape \(4, 5, 3, 3\) into conv of shape"
+    ):
+        surgery.rechannel(new, "conv", old, "conv")
+    assert_same(weights(new), before)
+
+
 @pytest.mark.parametrize(("factor", "size"), [(2, 5), (3, 7), (2, 6)])
 def test_rarefy_puts_zeros_between_the_filters_values(make, factor, size):
     old, new = make(seeing(2)), make(seeing(2, kernel_size=size))

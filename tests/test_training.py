@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from model_dirs import make_parent, narrow_prototxts, parameters, parents_of, random_weights, scratch
+from model_dirs import make_parent, narrow_prototxts, parameters, parents_of, random_weights, run, scratch
+from trees import items, sbd_tree, voc_tree
 
+import layers
 import nets
 import surgery
 import training
@@ -55,7 +57,7 @@ def test_loss_per_pixel_is_ln_c_for_zero_scores_whatever_the_normalisation(tmp_p
     assert meter.chance == pytest.approx(math.log(5))
     assert meter.loss == pytest.approx(loss, rel=1e-5)
     assert meter.per_pixel == pytest.approx(math.log(5), rel=1e-5)
-    assert "1.6094 per pixel" in meter.line(0, 1, 1.0)
+    assert "1.6094 per pixel" in meter.line(0, 1, 1.0, 0.25)
 
 
 def test_a_loss_that_stays_at_ln_c_is_told_once(tmp_path):
@@ -135,11 +137,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
 # parents
 
 
-def test_a_classifier_is_looked_for_where_convert_py_puts_it():
+def test_a_classifier_is_looked_for_where_prepare_py_puts_it():
     plain = training.classifier("vgg19")
     assert plain.files == ("../ilsvrc-nets/vgg19-fcn.caffemodel",)
     assert (plain.prototxt, plain.suffix, plain.changed, plain.change) == ("", "", "", None)
-    assert "cd ilsvrc-nets && python convert.py vgg19" in plain.how
+    assert plain.how == "python ilsvrc-nets/prepare.py all vgg19"
     changed = training.classifier("vgg19", changed="fc6", change=surgery.rarefy)
     assert (changed.prototxt, changed.changed) == ("../ilsvrc-nets/vgg19-fcn.prototxt", "fc6")
     assert changed.change is surgery.rarefy
@@ -152,6 +154,7 @@ def test_a_stage_is_trained_here_or_released():
         "../voc-fcn32s/fcn32s-heavy-pascal.caffemodel",
     )
     assert "cd voc-fcn32s && python solve.py" in plain.how and "fcn32s-heavy-pascal" in plain.how
+    assert plain.how.endswith("python data/released/prepare.py get voc-fcn32s")
     assert plain.prototxt == ""
     unreleased = training.stage("nyud-fcn32s-hha", suffix="hha")
     assert unreleased.files == ("../nyud-fcn32s-hha/snapshot/train_iter_*.caffemodel",)
@@ -220,3 +223,80 @@ def test_the_net_s_own_weights_are_taken_as_they_are(born, tmp_path):
         parent.load(net, own)
         for layer, weights in parameters(own).items():
             assert same(net.params[layer], weights), layer
+
+
+# images that are trained on and scored
+
+
+def sources(tmp_path, train, val):
+    """The data layers of two splits that name these ids."""
+    if not (tmp_path / "VOC2011").exists():
+        voc_tree(tmp_path / "VOC2011", items(((4, 4),) * 5))
+    lists = tmp_path / "VOC2011/ImageSets/Segmentation"
+    made = []
+    for split, ids in (("train", train), ("val", val)):
+        (lists / f"{split}.txt").write_text("".join(f"2011_{i:06d}\n" for i in ids))
+        layer = layers.VOCSegDataLayer.outside(
+            str({"voc_dir": str(tmp_path / "VOC2011"), "split": split, "mean": (1, 2, 3)})
+        )
+        layer.open()
+        made.append(layer)
+    return made
+
+
+def test_splits_without_a_common_image_pass_in_silence(tmp_path, capsys):
+    assert training.overlap(*sources(tmp_path, [0, 1, 2], [3, 4]), allowed=False) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_some_common_images_are_refused_and_named(tmp_path, capsys):
+    (problem,) = training.overlap(*sources(tmp_path, [0, 1, 2], [4, 3, 2]), allowed=False)
+    assert "1 of the 3 images of the split val are in the training split train" in problem
+    assert "2011_000002" in problem and "seg11valid" in problem and "--allow-overlap" in problem
+    assert training.overlap(*sources(tmp_path, [0, 1, 2], [4, 3, 2]), allowed=True) == []
+    assert "warning: 1 of the 3 images that are scored (val)" in capsys.readouterr().out
+
+
+def test_scoring_the_very_images_that_are_trained_on_is_told(tmp_path, capsys):
+    assert training.overlap(*sources(tmp_path, [0, 1], [1, 0]), allowed=False) == []
+    assert "warning: 2 of the 2 images that are scored" in capsys.readouterr().out
+
+
+def test_the_same_ids_in_another_data_set_are_no_overlap(tmp_path):
+    train, val = sources(tmp_path, [0, 1], [1, 2])
+    val.dataset = "another"
+    assert training.overlap(train, val, allowed=False) == []
+
+
+def test_sbd_and_voc_have_the_same_photographs(tmp_path):
+    (_, val), ids = sources(tmp_path, [0], [1, 2]), items(((4, 4),) * 2)
+    sbd_tree(tmp_path / "sbd", ids)
+    sbd = {"sbdd_dir": str(tmp_path / "sbd"), "split": "train", "mean": (1, 2, 3)}
+    train = layers.SBDDSegDataLayer.outside(str(sbd))
+    train.open()
+    (problem,) = training.overlap(train, val, allowed=False)
+    assert "1 of the 2 images" in problem
+
+
+def test_solve_refuses_an_overlap_before_it_trains(tmp_path):
+    directory = scratch(tmp_path, "mini-fcn8s")
+    lists = tmp_path / "data/pascal/sample/VOC2011/ImageSets/Segmentation"
+    (lists / "train.txt").write_text("2011_000000\n2011_000001\n")
+    (lists / "val.txt").write_text("2011_000001\n2011_000002\n")
+    done = run(directory / "solve.py", "--cpu", "--iterations", 1, check=False)
+    assert done.returncode == 1 and "1 of the 2 images of the split val" in done.stderr
+    assert not (directory / "snapshot").exists()
+    done = run(directory / "solve.py", "--cpu", "--iterations", 1, "--allow-overlap")
+    assert "warning: 1 of the 2 images" in done.stdout and "Iteration 1 mean IU" in done.stdout
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_a_data_root_counts_from_where_one_stands(tmp_path, how):
+    directory = scratch(tmp_path, "mini-fcn8s")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    done = run(directory / "solve.py", "--cpu", "--iterations", 1, check=False)
+    assert done.returncode == 1 and "does not exist" in done.stderr
+    words = ("--data-root", "elsewhere") if how == "option" else ()
+    environment = {} if words else {"FCN_DATA": "elsewhere"}
+    done = run(directory / "solve.py", "--cpu", "--iterations", 1, *words, **environment)
+    assert "% of the time waiting for data)" in done.stdout
