@@ -402,7 +402,7 @@ class LossMeter:
         rate = done / seconds if seconds else 0
         return (
             f"Iteration {iteration} ({rate:.4g} iter/s, {seconds:.4g}s/{done} iters), loss = {self.loss:.6g} "
-            f"({self.per_pixel:.4f} per pixel; {100 * waiting:.1f}% of the time waiting for data)"
+            f"({self.per_pixel:.4f} per pixel), {100 * waiting:.1f}% of the time waiting for data"
         )
 
     def warnings(self):

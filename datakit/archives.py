@@ -132,6 +132,13 @@ class Sources:
                     f"sources file {path}: {name} has the unknown field {min(unknown)}; known: "
                     f"{', '.join(sorted(known))}"
                 )
+            for key, value in changes.items():
+                if not _suits(key, value):
+                    must = {"urls": "a list of texts", "digests": "a list of texts", "page": "a text"}
+                    raise DataError(
+                        f"sources file {path}: {key} of {name} is {value!r}; it must be "
+                        f"{must.get(key, 'a number of bytes')}"
+                    )
         return cls(path, given.get("archives", {}), given.get("facts", {}))
 
     def archive(self, published: Archive) -> Archive:
@@ -150,5 +157,23 @@ class Sources:
         )
 
     def facts_of(self, dataset: str, published: Mapping[str, Any]) -> dict[str, Any]:
-        """What is true of ``dataset``: what is ``published``, with what these sources say instead."""
-        return {**published, **self.facts.get(dataset, {})}
+        """What is true of ``dataset``: what is ``published``, with what these sources say instead.
+
+        Raises DataError for a fact of another kind than the published one.
+        """
+        facts = self.facts.get(dataset, {})
+        for name, value in facts.items():
+            kind = (int, float) if type(published.get(name)) is float else type(published.get(name))
+            if name in published and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise DataError(
+                    f"sources file {self.path}: fact {name!r} of {dataset} is {value!r}; it must be of the kind of "
+                    f"{published[name]!r}"
+                )
+        return {**published, **facts}
+
+
+def _suits(key: str, value: Any) -> bool:
+    """Whether ``value`` is of the kind that the field ``key`` of an :class:`Archive` has."""
+    if key in ("urls", "digests"):
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, str) if key == "page" else type(value) is int and value >= 0

@@ -22,6 +22,7 @@ from files import DataError
 RATIO = 200  # a compressed tar may have so many times its own size: images and .mat files have 1 to 20
 HEADERS = 1 << 20  # bytes that may lie between two members: long names are at most some kB
 BUFFER = 1 << 18
+UNPACKED = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 # what the libraries raise at content that is cut off or not what it should be
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
@@ -96,9 +97,7 @@ def _of_zip(path: Path) -> Iterator[Member]:
 
 def _of_tar(path: Path, packing: str) -> Iterator[Member]:
     with open(path, "rb") as raw:
-        unpacked = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}.get(packing, lambda file: file)(
-            raw
-        )
+        unpacked = UNPACKED[packing](raw) if packing in UNPACKED else raw
         most = path.stat().st_size * (1 if packing == "tar" else RATIO) + (1 << 26)
         stream = _Guarded(path, unpacked, most)
         with tarfile.open(

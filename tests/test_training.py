@@ -57,7 +57,7 @@ def test_loss_per_pixel_is_ln_c_for_zero_scores_whatever_the_normalisation(tmp_p
     assert meter.chance == pytest.approx(math.log(5))
     assert meter.loss == pytest.approx(loss, rel=1e-5)
     assert meter.per_pixel == pytest.approx(math.log(5), rel=1e-5)
-    assert "1.6094 per pixel" in meter.line(0, 1, 1.0, 0.25)
+    assert meter.line(0, 1, 1.0, 0.25).endswith("(1.6094 per pixel), 25.0% of the time waiting for data")
 
 
 def test_a_loss_that_stays_at_ln_c_is_told_once(tmp_path):
@@ -299,4 +299,4 @@ def test_a_data_root_counts_from_where_one_stands(tmp_path, how):
     words = ("--data-root", "elsewhere") if how == "option" else ()
     environment = {} if words else {"FCN_DATA": "elsewhere"}
     done = run(directory / "solve.py", "--cpu", "--iterations", 1, *words, **environment)
-    assert "% of the time waiting for data)" in done.stdout
+    assert "% of the time waiting for data" in done.stdout

@@ -163,8 +163,9 @@ def test_nothing_is_asked_of_the_network_again(serving, undisturbed):
 @pytest.mark.parametrize(
     ("name", "kills"), [("pascal", 5), ("pascal-context", 3), ("sift-flow", 3), ("nyud", 3)]
 )
-def test_killed_at_random_moments_it_finishes_when_run_again(name, kills, serving, undisturbed):
-    server, here = serving(Behaviour(rate=150_000))  # so that there are moments to be killed at
+def test_killed_at_random_moments_it_finishes_when_run_again(name, kills, serving, published, undisturbed):
+    size = sum(len(published[1][archive]) for archive in SETS[name])
+    server, here = serving(Behaviour(rate=size * 2 // 3))  # a second and a half of moments to be killed at
     moments = random.Random(name)
     ended = 0
     for _ in range(kills):
