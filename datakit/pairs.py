@@ -16,6 +16,7 @@ from datakit.checks import Table
 from files import DataError
 
 PALETTE = vis.make_palette(256)
+NEAR = 4  # grey levels: means of blue and red are further apart, so that swapped channels are seen
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,12 @@ def check(
     fix: str,
     size: tuple[int, int] | None = None,
     mean_of: Collection[str] | None = None,
+    mean: Sequence[float] | None = None,
 ) -> list[Seen]:
     """Enter what is true of the photographs and labels of ``ids``; returns what was found, an entry for each id.
 
-    ``fix``: what helps a photograph that is missing or damaged. ``mean_of``: over which the mean goes (all).
+    ``fix``: what helps a photograph that is missing or damaged. ``mean_of``: over which the mean goes (all);
+    ``mean``: what it must be about, B, G, R, if that is known.
     """
     ids = list(dict.fromkeys(ids))
     seen, _ = checks.over(
@@ -151,7 +154,7 @@ def check(
             [each.labels[labeling.what] for each in seen if labeling.what in each.labels],
             line,
         )
-    _mean(table, [each for each in seen if mean_of is None or each.name in mean_of])
+    _mean(table, [each for each in seen if mean_of is None or each.name in mean_of], mean)
     return seen
 
 
@@ -172,12 +175,18 @@ def _classes(table: Table, labeling: Labeling, counts: Sequence[np.ndarray], lin
     table.fact(f"{what} classes that occur", found, must, set(missing) == set(labeling.absent), labeling.fix)
 
 
-def _mean(table: Table, seen: Sequence[Seen]) -> None:
+def _mean(table: Table, seen: Sequence[Seen], published: Sequence[float] | None) -> None:
     read = [each for each in seen if each.sums is not None]
     if read:
         pixels = sum(each.size[0] * each.size[1] for each in read)
-        mean = sum(each.sums for each in read) / pixels
-        table.fact("mean B, G, R", ", ".join(f"{value:.3f}" for value in mean[::-1]))
+        mean = (sum(each.sums.astype(np.float64) for each in read) / pixels)[::-1]
+        expected = None if published is None else f"within {NEAR} of {_numbers(published)}"
+        near = published is None or bool(np.all(np.abs(mean - published) <= NEAR))
+        table.fact("mean B, G, R", _numbers(mean), expected, near, "if all else holds, these are other photographs")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
 
 
 def _by(size: Sequence[int]) -> str:

@@ -102,6 +102,7 @@ class SiftFlow(command.DataSet):
             fix=f"remove {self.folder / 'Images'}, then {fix}",
             size=(self.facts["height"], self.facts["width"]),
             mean_of=set(trainval),
+            mean=self.facts["mean"],
         )
         tested = set(test)
         self._check_absent(table, [each for each in seen if each.name in tested], fix)

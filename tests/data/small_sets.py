@@ -129,7 +129,9 @@ def siftflow(folder, around="SiftFlowDataset/"):
     layouts.pack(
         folder / "SiftFlowDataset.zip", {f"{around}{each.name}": each for each in sorted(tree.iterdir())}
     )
-    return {"trainval": len(SIFT) - 2 - len(TEST), "test": len(TEST), "width": SIZE[1], "height": SIZE[0]}
+    counts = {"trainval": len(SIFT) - 2 - len(TEST), "test": len(TEST)}
+    mean = np.mean([made[name][0] for name in SIFT[:-2] if name not in TEST], (0, 1, 2))[::-1].tolist()
+    return {**counts, "width": SIZE[1], "height": SIZE[0], "mean": mean}
 
 
 def nyud(folder):

@@ -131,10 +131,17 @@ def resized(path):
     image.resize((SIZE[1] + 1, SIZE[0])).save(path)
 
 
+def darkened(path):
+    """All photographs of the folder at half their brightness."""
+    for each in path.parent.glob("*.jpg"):
+        Image.fromarray(np.array(Image.open(each)) // 2).save(each)
+
+
 IMAGE = f"Images/{SIFT_FOLDER}/{TRAINVAL[1]}.jpg"
 SEMANTIC, GEOMETRIC = (f"{kind}/{SIFT_FOLDER}/{TRAINVAL[1]}.png" for kind in ("SemanticLabels", "GeoLabels"))
 TESTED = f"SemanticLabels/{SIFT_FOLDER}/{TEST[1]}.png"
 FAULTS = {
+    "other photographs": (IMAGE, darkened, {"mean B, G, R"}),
     "an image missing": (IMAGE, Path.unlink, {"photographs there"}),
     "an image cut off": (IMAGE, truncate, {"photographs decode"}),
     "an image of another size": (IMAGE, resized, {"sizes"}),
