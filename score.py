@@ -2,12 +2,15 @@
 
 In every matrix here ``hist[i, j]`` is the number of pixels of true class i predicted as class j
 (the paper's n_ij). Pixels whose truth is outside 0..n-1 (void, 255) are in none.
+
+    python score.py PREDICTIONS TRUTHS --classes 21     any two folders of label images (see score_folders.py)
 """
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -332,3 +335,9 @@ def _tell(scores: Scores, iteration: int, names: Sequence[str], head: str = "") 
         print(class_table(scores.hist, names), flush=True)
     for sentence in scores.fingerprints():
         print(f">>> Iteration {iteration} {of}warning: {sentence}", flush=True)
+
+
+if __name__ == "__main__":
+    from score_folders import main
+
+    sys.exit(main())

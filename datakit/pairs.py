@@ -182,7 +182,9 @@ def _mean(table: Table, seen: Sequence[Seen], published: Sequence[float] | None)
         mean = (sum(each.sums.astype(np.float64) for each in read) / pixels)[::-1]
         expected = None if published is None else f"within {NEAR} of {_numbers(published)}"
         near = published is None or bool(np.all(np.abs(mean - published) <= NEAR))
-        table.fact("mean B, G, R", _numbers(mean), expected, near, "if all else holds, these are other photographs")
+        table.fact(
+            "mean B, G, R", _numbers(mean), expected, near, "if all else holds, these are other photographs"
+        )
 
 
 def _numbers(values: Sequence[float]) -> str:
