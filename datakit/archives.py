@@ -176,4 +176,6 @@ def _suits(key: str, value: Any) -> bool:
     """Whether ``value`` is of the kind that the field ``key`` of an :class:`Archive` has."""
     if key in ("urls", "digests"):
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if key == "size" and value is None:  # not known
+        return True
     return isinstance(value, str) if key == "page" else type(value) is int and value >= 0

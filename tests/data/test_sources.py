@@ -28,6 +28,8 @@ def test_another_size_or_checksum_is_another_file_of_which_nothing_else_is_known
     made = sources(tmp_path, {"archives": {"a.tgz": {"digests": ["sha256:11"]}}}).archive(PUBLISHED)
     assert (made.size, made.at_least, made.digests) == (None, 0, ("sha256:11",))
     assert made.urls == PUBLISHED.urls
+    made = sources(tmp_path, {"archives": {"a.tgz": {"size": None}}}).archive(PUBLISHED)
+    assert (made.size, made.at_least, made.digests) == (None, 0, ())
 
 
 def test_what_is_not_named_is_as_published(tmp_path):
