@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import re
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -186,3 +187,14 @@ def publish(folder, url=None):
     sources = folder / "sources.json"
     sources.write_text(json.dumps({"archives": archives, "facts": facts}, indent=1))
     return sources
+
+
+def prepared(folder, name, *parts):
+    """A data root in ``folder`` in which a set is got and prepared, and every fact holds; returns it."""
+    publish(folder / "published")
+    root = folder / "root"
+    root.mkdir()
+    shutil.copy(folder / "published/sources.json", root)
+    status, said = run(name, root, "all", *parts, "--from", folder / "published")
+    assert status == 0, said
+    return root

@@ -27,14 +27,7 @@ NUMBERS = dict(each.split() for each in NUMBERS.replace("\n", " ").split(","))
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A data root with PASCAL-Context prepared."""
-    folder = tmp_path_factory.mktemp("context")
-    small_sets.publish(folder / "published")
-    root = folder / "root"
-    root.mkdir()
-    shutil.copy(folder / "published/sources.json", root)
-    status, said = run(NAME, root, "all", "--from", folder / "published")
-    assert status == 0, said
-    return root
+    return small_sets.prepared(tmp_path_factory.mktemp("context"), NAME)
 
 
 @pytest.fixture

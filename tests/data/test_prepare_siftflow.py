@@ -21,14 +21,7 @@ TRAINVAL = [name for name in SIFT[:-2] if name not in TEST]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A data root with SIFT Flow prepared."""
-    folder = tmp_path_factory.mktemp("siftflow")
-    small_sets.publish(folder / "published")
-    root = folder / "root"
-    root.mkdir()
-    shutil.copy(folder / "published/sources.json", root)
-    status, said = run(NAME, root, "all", "--from", folder / "published")
-    assert status == 0, said
-    return root
+    return small_sets.prepared(tmp_path_factory.mktemp("siftflow"), NAME)
 
 
 @pytest.fixture

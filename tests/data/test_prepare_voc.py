@@ -20,14 +20,7 @@ LISTS = "ImageSets/Segmentation"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A data root in which all parts are prepared."""
-    folder = tmp_path_factory.mktemp("voc")
-    small_sets.publish(folder / "published")
-    root = folder / "root"
-    root.mkdir()
-    shutil.copy(folder / "published/sources.json", root)
-    status, said = run("pascal", root, "all", *PARTS, "--from", folder / "published")
-    assert status == 0, said
-    return root
+    return small_sets.prepared(tmp_path_factory.mktemp("voc"), "pascal", *PARTS)
 
 
 @pytest.fixture
