@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def write(path: str | os.PathLike, content: bytes) -> None:
     """Write a file, whole or not at all; see :func:`replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def exit_status(job: Callable[[], int | None]) -> int:
+    """Run ``job``, what a script does that can be run again; returns the script's exit status.
+
+    That is what ``job`` returns (None: 0); 1 after an error, which is told in one message; 130 after Ctrl-C.
+    """
+    try:
+        return job() or 0
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nstopped; run the same command again to go on from here", file=sys.stderr)
+        return 130
+    return 1
 
 
 def read_lines(path: str | os.PathLike, what: str, fix: str = "") -> list[str]:

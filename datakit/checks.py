@@ -69,6 +69,11 @@ class Table:
         return "\n".join(rows)
 
 
+def numbers(values: Iterable[float]) -> str:
+    """Means and the like, as tables show them."""
+    return ", ".join(f"{value:.3f}" for value in values)
+
+
 def over(
     items: Iterable[Any], function: Callable[[Any], Any], what: str, workers: int | None = None
 ) -> tuple[list, list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -15,7 +14,7 @@ from datakit.archives import Archive, Sources
 from datakit.checks import Table
 from datakit.facts import FACTS
 from datakit.unpack import unpack
-from files import DataError
+from files import DataError, exit_status
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -181,11 +180,4 @@ def main(data_set: type[DataSet], doc: str, argv: Sequence[str] | None = None, e
     if extra:
         extra(commands)
     args = parser.parse_args(argv)
-    try:
-        return (args.call(args) or 0) if "call" in args else run(data_set, args)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on from here", file=sys.stderr)
-        return 130
-    return 1
+    return exit_status(lambda: args.call(args) if "call" in args else run(data_set, args))

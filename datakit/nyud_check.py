@@ -195,12 +195,8 @@ def _check_means(table: Table, facts: dict, seen: Sequence[Seen]) -> None:
         mean, published = np.mean(means, axis=0), np.atleast_1d(facts[f"mean {kind}"])
         table.fact(
             what,
-            _numbers(mean),
-            f"within {NEAR[kind]} of {_numbers(published)}",
+            checks.numbers(mean),
+            f"within {NEAR[kind]} of {checks.numbers(published)}",
             bool(np.all(np.abs(mean - published) <= NEAR[kind])),
             "see the lines above; if they hold, these are other images, another crop, or channels in another order",
         )
-
-
-def _numbers(values: np.ndarray) -> str:
-    return ", ".join(f"{value:.3f}" for value in values)

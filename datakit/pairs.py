@@ -180,15 +180,15 @@ def _mean(table: Table, seen: Sequence[Seen], published: Sequence[float] | None)
     if read:
         pixels = sum(each.size[0] * each.size[1] for each in read)
         mean = (sum(each.sums.astype(np.float64) for each in read) / pixels)[::-1]
-        expected = None if published is None else f"within {NEAR} of {_numbers(published)}"
+        expected = None if published is None else f"within {NEAR} of {checks.numbers(published)}"
         near = published is None or bool(np.all(np.abs(mean - published) <= NEAR))
         table.fact(
-            "mean B, G, R", _numbers(mean), expected, near, "if all else holds, these are other photographs"
+            "mean B, G, R",
+            checks.numbers(mean),
+            expected,
+            near,
+            "if all else holds, these are other photographs",
         )
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.3f}" for value in values)
 
 
 def _by(size: Sequence[int]) -> str:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))  # the shared modules, whether or not the project 
 
 from datakit import own, own_check, remap  # noqa: E402
 from datakit.meaning import Meaning  # noqa: E402
-from files import DataError  # noqa: E402
+from files import exit_status  # noqa: E402
 
 
 def check(args: argparse.Namespace) -> int:
@@ -129,14 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command != "split" and not (args.data or (args.images and args.masks)):
         parser.error("give --images DIR and --masks DIR, or --data DIR with both in it")
-    try:
-        return args.call(args)
-    except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("\nstopped; run the same command again to go on from here", file=sys.stderr)
-        return 130
-    return 1
+    return exit_status(lambda: args.call(args))
 
 
 if __name__ == "__main__":
