@@ -95,7 +95,8 @@ class Builder:
         """fc6 and fc7, each with ReLU and dropout: convolutions, or the inner products they came from."""
         for number, kernel in zip((6, 7), kernels, strict=True):
             if classifier:
-                product = L.InnerProduct(top, num_output=4096 // self.recipe.divide, param=LEARNED)
+                shape = {"weight_filler": FILLER} if self.recipe.from_scratch else {}
+                product = L.InnerProduct(top, num_output=4096 // self.recipe.divide, param=LEARNED, **shape)
                 top = self.add(f"relu{number}", L.ReLU(self.add(f"fc{number}", product), in_place=True))
             else:
                 top = self.conv(f"fc{number}", top, 4096, kernel, relu=f"relu{number}")
