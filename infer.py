@@ -30,6 +30,7 @@ from caffe.proto import caffe_pb2
 import images
 import layers
 import nets
+import options
 import surgery
 import training
 import vis
@@ -363,26 +364,15 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, or folders of them")
-    parser.add_argument("--model", help="model directory (default: voc-fcn8s)")
-    parser.add_argument("--deploy", metavar="FILE", help="default: deploy.prototxt of the model")
-    parser.add_argument("--weights", metavar="FILE", help="default: the model's own, or its newest snapshot")
+    options.add_net(parser, "model directory (default: voc-fcn8s)")
     parser.add_argument(
         "--classes",
         metavar="FILE",
         action="append",
         help="class names, a line each (default: of the model's data); once for each head",
     )
-    parser.add_argument(
-        "--mean", nargs=3, type=float, metavar=("B", "G", "R"), help="default: of the model's data"
-    )
-    parser.add_argument("--depth", metavar="PATH", help="depth beside the images, a file or a folder")
-    parser.add_argument("--hha", metavar="PATH", help="HHA beside the images, a file or a folder")
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: %(default)s")
-    device = parser.add_mutually_exclusive_group()
-    device.add_argument(
-        "--gpu", type=int, metavar="N", help="use GPU N (default: the first one, if there is one)"
-    )
-    device.add_argument("--cpu", action="store_true", help="use the CPU")
+    options.add_device(parser)
     args = parser.parse_intermixed_args(argv)
     args.model = args.model or (None if args.deploy else "voc-fcn8s")
     with training.one_message():

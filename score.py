@@ -4,6 +4,7 @@ In every matrix here ``hist[i, j]`` is the number of pixels of true class i pred
 (the paper's n_ij). Pixels whose truth is outside 0..n-1 (void, 255) are in none.
 
     python score.py PREDICTIONS TRUTHS --classes 21     any two folders of label images (see score_folders.py)
+    python score.py PHOTOGRAPHS TRUTHS --model voc-fcn8s    what a net makes of photographs (score_photographs.py)
 """
 
 from __future__ import annotations

@@ -68,6 +68,52 @@ def test_metrics_of_masks_one_by_one():
     assert score.freq_weighted_iu(hist) == pytest.approx(sum(np.mean(truth == c) * ius[c] for c in range(5)))
 
 
+@pytest.mark.parametrize(
+    ("hist", "skip", "zero"),
+    [  # (pixel accuracy, mean accuracy, mean IU, f.w. IU), absent classes left out; the means with them as 0
+        ([[3, 0], [0, 5]], (1, 1, 1, 1), (1, 1)),
+        ([[0, 4], [4, 0]], (0, 0, 0, 0), (0, 0)),
+        ([[6, 0], [2, 0]], (3 / 4, 1 / 2, 3 / 8, 9 / 16), (1 / 2, 3 / 8)),  # one class everywhere
+        (
+            [[7, 1], [0, 0]],
+            (7 / 8, 7 / 8, 7 / 8, 7 / 8),
+            (7 / 16, 7 / 16),
+        ),  # one occurs, the other is predicted
+        ([[7, 0, 0], [0, 0, 0], [1, 0, 2]], (9 / 10, 5 / 6, 37 / 48, 65 / 80), (5 / 9, 37 / 72)),  # neither
+    ],
+)
+def test_metrics_of_small_matrices_by_hand(hist, skip, zero):
+    hist = np.array(hist)
+    assert tuple(score.Scores(hist).metrics().values()) == pytest.approx(skip)
+    found = score.Scores(hist).metrics("zero")
+    assert (found["mean accuracy"], found["mean IU"]) == pytest.approx(zero)
+    assert (found["pixel accuracy"], found["f.w. IU"]) == pytest.approx((skip[0], skip[3]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_are_scikit_learns(seed):
+    """Of 12 classes some do not occur, some are not predicted, some neither."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    random, classes = np.random.default_rng(seed), np.arange(12)
+    occur, guessed = (random.choice(classes, 7, replace=False) for _ in range(2))
+    truth = random.choice(occur, 3000, p=random.dirichlet(np.ones(7)))
+    right = np.isin(truth, guessed) & (random.random(3000) < 0.6)
+    predicted = np.where(right, truth, random.choice(guessed, 3000))
+    hist = score.fast_hist(truth, predicted, 12)
+    np.testing.assert_array_equal(hist, metrics.confusion_matrix(truth, predicted, labels=classes))
+    there = np.unique(truth)
+    assert 2 < len(there) < 12 and len(np.union1d(there, guessed)) > len(there)
+    expected = {"zero_division": 0, "average": "macro"}
+    assert score.pixel_accuracy(hist) == pytest.approx(metrics.accuracy_score(truth, predicted))
+    for absent, labels in (("skip", there), ("zero", classes)):
+        recall = metrics.recall_score(truth, predicted, labels=labels, **expected)
+        assert score.mean_accuracy(hist, absent) == pytest.approx(recall)
+        jaccard = metrics.jaccard_score(truth, predicted, labels=labels, **expected)
+        assert score.mean_iu(hist, absent) == pytest.approx(jaccard)
+    weighted = metrics.jaccard_score(truth, predicted, labels=there, average="weighted")
+    assert score.freq_weighted_iu(hist) == pytest.approx(weighted)
+
+
 def test_metrics_of_nothing_are_nan():
     nothing = np.zeros((3, 3), int)
     for metric in (score.pixel_accuracy, score.mean_accuracy, score.mean_iu, score.freq_weighted_iu):

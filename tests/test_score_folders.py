@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -98,6 +100,50 @@ def test_another_value_may_be_ignored_or_none(folders):
         json.loads((tmp_path / "out/scores.json").read_text())["confusion"]
         == counted(content, 256, -1).tolist()
     )
+
+
+def test_several_values_may_be_ignored(folders):
+    tmp_path, content = folders
+    assert call(tmp_path, "--classes", 4, "--ignore", "255,2") == 0
+    found = np.array(json.loads((tmp_path / "out/scores.json").read_text())["confusion"])
+    expected = counted(content)
+    expected[2] = 0
+    assert (found == expected).all() and counted(content)[2].any()
+    # a value beyond the classes counts as soon as it is not ignored
+    save(tmp_path / "truths/image2.png", np.full((6, 6), 19))
+    assert call(tmp_path, "--classes", 4, "--ignore", "255,19", "--out", tmp_path / "b") == 0
+    assert call(tmp_path, "--classes", 4, "--out", tmp_path / "c") == 1
+
+
+@pytest.mark.parametrize("ignore", ["256", "-1", "x", "1,", "1,,2", ""])
+def test_values_to_ignore_are_bytes(folders, capsys, ignore):
+    with pytest.raises(SystemExit) as stop:
+        call(folders[0], "--classes", 4, f"--ignore={ignore}")
+    assert stop.value.code == 2 and "--ignore must be 0 to 255" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("classes", [0, 257])
+def test_classes_are_as_many_as_a_byte_holds(folders, capsys, classes):
+    assert call(folders[0], "--classes", classes) == 1
+    assert f"--classes must be 1 to 256, got {classes}" in capsys.readouterr().err
+
+
+def test_two_folders_need_no_engine(folders):
+    """Nor does the help, which tells of both ways."""
+    tmp_path, _ = folders
+    code = """import runpy, sys
+for name in ("caffe", "torch"):
+    sys.modules[name] = None  # importing it fails
+sys.path.insert(0, sys.argv[1])
+sys.argv[:2] = [sys.argv[1] + "/score.py"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    words = [tmp_path / "predictions", tmp_path / "truths", "--classes", "4", "--out", tmp_path / "o"]
+    for options in (words, ["--help"]):
+        command = [sys.executable, "-c", code, *map(str, (ROOT, *options))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (tmp_path / "o/scores.json").exists()
+    assert "--model voc-fcn8s" in done.stdout and "--classes 21" in done.stdout
 
 
 def test_it_agrees_with_fast_hist(folders):
