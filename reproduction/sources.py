@@ -1,0 +1,175 @@
+"""Tables of the README whose numbers other files of the project have: data sets, recipes, the engines compared."""
+
+from __future__ import annotations
+
+import csv
+import re
+import runpy
+import sys
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+
+from caffe.proto import caffe_pb2
+
+import nets
+from datakit import voc
+from datakit.archives import Archive
+from datakit.weights import CLASSIFIERS, RELEASED, megabytes
+from files import DataError, read_lines
+from reproduction.tables import Grid
+
+ROOT = Path(__file__).resolve().parents[1]
+# The recorded measurements that the README is made of; those that `make bench` writes elsewhere change nothing in it
+BENCH = ROOT / "bench/results/2026-11-23-cpu2-engines.csv"
+PARITY = ROOT / "tests/parity/last.md"
+STAGES = ("voc-fcn32s", "voc-fcn16s", "voc-fcn8s")
+
+
+def scientific(value: float) -> str:
+    """A number as the README writes small ones: "1e-4", "4.8e-6", "0"."""
+    if value == 0:
+        return "0"
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(exponent)}"
+
+
+def data() -> str:
+    """The data sets, and what they take on the disk at the least: the archives, and what is unpacked from them."""
+    vgg16, fcn8s = CLASSIFIERS["vgg16"], RELEASED["voc-fcn8s"]
+    pascal = [voc.ARCHIVES[2011], _archive("pascal", "SBD")]
+    context = [voc.ARCHIVES[2010], _archive("pascal-context", "ARCHIVE")]
+    rows = [
+        ("data/pascal/prepare.py all", "[PASCAL VOC 2011 and SBD](data/pascal/README.md)", _room(*pascal)),
+        ("data/nyud/prepare.py all", "[NYUDv2](data/nyud/README.md), HHA made here or as packed by the authors",
+         _room(_archive("nyud", "PACK"))),
+        ("data/sift-flow/prepare.py all", "[SIFT Flow](data/sift-flow/README.md)",
+         _room(_archive("sift-flow", "ARCHIVE"))),
+        ("data/pascal-context/prepare.py all", "[PASCAL-Context](data/pascal-context/README.md)", _room(*context)),
+        ("ilsvrc-nets/prepare.py all vgg16", "[ImageNet classifiers](ilsvrc-nets/README.md), made convolutional",
+         _room(vgg16, vgg16)),  # the classifier, and its convolutional form
+        ("data/released/prepare.py get voc-fcn8s", "[the authors' FCNs](data/released/README.md)", _room(fcn8s)),
+        ("data/toy/prepare.py trees", "[synthetic twins](data/toy/README.md) of all sets, drawn in seconds", ""),
+    ]  # fmt: skip
+    lines = [[f"`python {command}`", about, room] for command, about, room in rows]
+    return Grid(["command", "data", "on disk, at least"], lines, "llr").markdown()
+
+
+def _room(*archives: Archive) -> str:
+    size = sum((each.size or each.at_least) + each.unpacked for each in archives)
+    return f"{size / 1e9:.1f} GB"
+
+
+def _archive(dataset: str, name: str) -> Archive:
+    """The archive that ``data/<dataset>/prepare.py`` knows by this name."""
+    path = list(sys.path)
+    try:
+        return runpy.run_path(str(ROOT / "data" / dataset / "prepare.py"))[name]
+    finally:
+        sys.path[:] = path  # the script adds its folders
+
+
+def recipes() -> str:
+    """The two solvers of the VOC nets, and the nets that they train."""
+    files_ = ("solver.prototxt", "solver-heavy.prototxt")
+    solvers = [[_solver(stage, file) for stage in STAGES] for file in files_]
+    both = (nets.PAPER, nets.RELEASE)
+    rows = [
+        ["loss", *("mean over labelled pixels" if each.normalize else "sum over pixels" for each in both)],
+        ["images per update", *(_only(each, "iter_size", str) for each in solvers)],
+        ["momentum", *(_only(each, "momentum", "{:g}".format) for each in solvers)],
+        [
+            "learning rate, 32s / 16s / 8s",
+            *(" / ".join(scientific(solver.base_lr) for solver in each) for each in solvers),
+        ],
+        [
+            "upsampling between skips",
+            *("starts bilinear, learned" if each.learn_upsampling else "bilinear, fixed" for each in both),
+        ],
+    ]
+    header = ["", f"`{files_[0]}`: the paper's recipe", f"`{files_[1]}`: the released models'"]
+    return Grid(header, rows, "lll").markdown()
+
+
+def _solver(stage: str, file: str) -> caffe_pb2.SolverParameter:
+    return nets.read_prototxt(ROOT / stage / file, caffe_pb2.SolverParameter())
+
+
+def _only(solvers: list, field: str, form) -> str:
+    """The value of a field that all ``solvers`` share."""
+    (value,) = {getattr(solver, field) for solver in solvers}
+    return form(value)
+
+
+def parity() -> str:
+    """The two engines compared, from the report of the last whole comparison."""
+    compared = {}
+    for line in read_lines(PARITY, "parity report"):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and len(cells) == 5 and cells[1].isdecimal():
+            compared[cells[0]] = int(cells[1]), float(cells[2]), float(cells[3])
+    layers = {name for name in compared if re.fullmatch(r"\w+", name)}
+    each_layer = {name for name in compared if name.endswith("each layer forward and backward")}
+    training = {name for name in compared if " iterations, dropout " in name}
+    iterations = {re.search(r"(\d+) iterations", name)[1] for name in training}
+    losses = {name for name in training if name.endswith("loss")}
+    titles = {
+        "every layer type that both have, forward, bottom and parameter gradients": layers,
+        "data layers (HDF5Data, HDF5Output, MemoryData)": {"data layers"},
+        "nets that it refuses: the same key words": {"refusals in the same words"},
+        "solver types and learning-rate policies, 50 iterations": {"solvers, 50 iterations"},
+        "weight files and solver states, binary and HDF5, written by one, read by the other": {
+            "snapshots, both ways"
+        },
+        f"train and deploy net of all {len(each_layer)} directories, each layer forward and backward": each_layer,
+        f"`mini-fcn8s` trained for {' and '.join(sorted(iterations))} iterations: loss, without dropout / with "
+        "the same dropout masks": losses,
+        "the same: share of pixels predicted otherwise": training - losses,
+    }
+    rows = []
+    for title, names in titles.items():
+        if missing := names - compared.keys() or (not names and {title}):
+            raise DataError(
+                f"parity report {PARITY} has no row {min(missing)!r}: python tests/parity/report.py"
+            )
+        found = [row for name, row in compared.items() if name in names]
+        errors = (
+            [error for _, error, _ in found] if names <= training else [max(error for _, error, _ in found)]
+        )
+        (bound,) = {bound for _, _, bound in found}
+        worst, limit = " / ".join(map(scientific, errors)), scientific(bound)
+        if title.startswith("nets that it refuses"):
+            worst, limit = ("all equal" if not any(errors) else f"{worst} differ"), ""
+        rows.append([title, str(sum(cases for cases, _, _ in found)), worst, limit])
+    header = ["compared with the original (CPU, float32)", "cases", "worst error", "bound"]
+    return Grid(header, rows, "lrrr").markdown()
+
+
+def bench() -> str:
+    """Time and memory beside the original's, from the recorded measurement."""
+    jobs = {
+        "forward 500x500": "forward, 500×500",
+        "forward 500x375": "forward, 500×375",
+        "training iteration 500x500": "training iteration, 500×500",
+        "training iteration 500x375": "training iteration, 500×375",
+        "load weights": f"building the net and loading {megabytes(RELEASED['voc-fcn8s'])} MB",
+    }
+    try:
+        with open(BENCH, newline="", encoding="utf-8") as file:
+            found = {line["job"]: line for line in csv.DictReader(file)}
+    except OSError as error:
+        raise DataError(
+            f"{BENCH} cannot be read: {error}. The README's table of times is made of it"
+        ) from None
+    rows = []
+    for job, title in jobs.items():
+        columns = ("ours_s", "original_s", "ratio", "ratio_min", "ratio_max", "peak_ratio")
+        line = {column: _two(found[job][column]) for column in columns}
+        spread = f"{line['ratio']} ({line['ratio_min']}–{line['ratio_max']})"
+        rows.append([title, f"{line['ours_s']} s", f"{line['original_s']} s", spread, line["peak_ratio"]])
+    header = ["", "ours", "original", "ratio (smallest to largest)", "peak memory"]
+    return Grid(header, rows, "lrrrr").markdown()
+
+
+def _two(number: str) -> str:
+    """A decimal number with two places, rounded half up as one does by hand."""
+    return str(Decimal(number).quantize(Decimal("0.01"), ROUND_HALF_UP))
