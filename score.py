@@ -140,7 +140,7 @@ def fingerprints(hist: np.ndarray, loss_per_pixel: float | None = None) -> list[
 
     One class predicted everywhere (then mean accuracy = 1/C and mean IU = pixel accuracy / C, with
     C the classes that occur); uniform scores (loss per pixel = ln C, C the classes of the net);
-    scores that are not finite. An empty list is a good sign.
+    scores that are not finite; two classes taken for one another. An empty list is a good sign.
     """
     said = []
     classes, occurring, predicted = len(hist), np.count_nonzero(hist.sum(1)), np.flatnonzero(hist.sum(0))
@@ -157,7 +157,26 @@ def fingerprints(hist: np.ndarray, loss_per_pixel: float | None = None) -> list[
             f"the loss per pixel is ln {classes} = {math.log(classes):.4f}: every class scores the same at every "
             "pixel, usually because the score layers are zero and learn nothing"
         )
+    for i, j in swapped(hist):
+        said.append(
+            f"classes {i} and {j} are taken for one another ({hist[i, j] / hist[i].sum():.0%} of the one, "
+            f"{hist[j, i] / hist[j].sum():.0%} of the other), while pixel accuracy is {pixel_accuracy(hist):.4f}: look "
+            "whether the net and its data have the same order of classes, and the image its order of channels (BGR, "
+            "not RGB) and its mean"
+        )
     return said
+
+
+def swapped(hist: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of classes of which most of either is predicted as the other, in a matrix that is right for most pixels.
+
+    A class with less than a thousandth of the pixels is passed over: a few pixels say nothing.
+    """
+    true = hist.sum(1)
+    if not hist.any() or pixel_accuracy(hist) <= 0.5:
+        return []
+    mostly = (hist > 0.5 * true[:, np.newaxis]) & (true >= 0.001 * true.sum())[:, np.newaxis]
+    return [(int(i), int(j)) for i, j in zip(*np.nonzero(np.triu(mostly & mostly.T, 1)), strict=True)]
 
 
 def log_loss(scores: np.ndarray, truth: np.ndarray) -> tuple[float, int]:
@@ -195,7 +214,7 @@ def score_net(
 
 
 def score_heads(
-    net, save_dir: str | os.PathLike | None, dataset: Sequence[str] | int, heads: Sequence[Head]
+    net, save_dir: str | os.PathLike | None, dataset: Sequence[str] | int, heads: Sequence[Head], seen=None
 ) -> list[Scores]:
     """Run ``net`` over a set and compare the predictions of each of ``heads`` with the truth.
 
@@ -204,6 +223,7 @@ def score_heads(
     are ids left. Scores are N x C x H x W (their argmax is the prediction), the truth N x 1 x H x W; the
     loss blob may be missing. With ``save_dir``, predictions are written there as palette PNG, named by id (or
     000000, 000001, ... where only a count is given); of several heads, into a folder each, called as its scores.
+    ``seen(name, head, truth, prediction, classes)`` is called for every item and head, with H x W indices.
 
     Raises ValueError for an empty set or blobs that do not fit or are not there.
     """
@@ -227,9 +247,12 @@ def score_heads(
                 folder = save_dir and (
                     save_dir if len(heads) == 1 else os.path.join(save_dir, tally.head.layer)
                 )
-                for name, (prediction, classes) in zip(names, predictions, strict=True) if folder else ():
-                    path = os.path.join(folder, f"{name}.png")
-                    vis.save_indexed(path, prediction, vis.make_palette(classes))
+                for name, (truth, prediction, classes) in zip(names, predictions, strict=True):
+                    if folder:
+                        path = os.path.join(folder, f"{name}.png")
+                        vis.save_indexed(path, prediction, vis.make_palette(classes))
+                    if seen:
+                        seen(name, tally.head, truth, prediction, classes)
             items += len(names)
             bar.update(len(names) if ids is not None else 1)
     return [tally.scores() for tally in tallies]
@@ -243,8 +266,8 @@ class _Tally:
         self.loss_blob = net.blobs.get(head.loss)
         self.hist, self.losses, self.nll, self.pixels = 0, [], 0.0, 0
 
-    def add(self, count: int) -> list[tuple[np.ndarray, int]]:
-        """Enter the first ``count`` items of the batch; returns their predictions and numbers of classes."""
+    def add(self, count: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
+        """Enter the first ``count`` items of the batch; returns their truths, predictions and numbers of classes."""
         if self.loss_blob is not None:
             self.losses.append(float(self.loss_blob.data.flat[0]))
         layer, gt = self.head.layer, self.head.gt
@@ -258,7 +281,7 @@ class _Tally:
             self.hist = self.hist + fast_hist(label, prediction, len(score))
             loss, valid = log_loss(score, label)
             self.nll, self.pixels = self.nll + loss, self.pixels + valid
-            predictions.append((prediction, len(score)))
+            predictions.append((label, prediction, len(score)))
         return predictions
 
     def scores(self) -> Scores:
@@ -286,10 +309,13 @@ def seg_tests(solver, save_format, dataset, layer="score", gt="label", names: Se
     return do_seg_tests(_test_net(solver), solver.iter, save_format, dataset, layer, gt, names)
 
 
-def seg_tests_of(solver, save_format, dataset, heads: Sequence[Head], names=None) -> list[Scores]:
-    """:func:`seg_tests` for each of ``heads`` in one pass; ``names`` are those of each head's classes."""
+def seg_tests_of(solver, save_format, dataset, heads: Sequence[Head], names=None, seen=None) -> list[Scores]:
+    """:func:`seg_tests` for each of ``heads`` in one pass; ``names`` are those of each head's classes.
+
+    ``seen`` as in :func:`score_heads`.
+    """
     save_dir = save_format.format(solver.iter) if save_format else None
-    results = score_heads(_test_net(solver), save_dir, dataset, heads)
+    results = score_heads(_test_net(solver), save_dir, dataset, heads, seen)
     for head, scores, classes in zip(heads, results, names or [()] * len(heads), strict=True):
         _tell(scores, solver.iter, classes, head.layer if len(heads) > 1 else "")
     return results

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import glob
-import math
 import os
-import re
+import shlex
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,17 +23,23 @@ from pathlib import Path
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 import caffe
-import numpy as np
 from caffe.proto import caffe_pb2
 from tqdm import tqdm
 
+import board
 import feed
 import layers
 import nets
+import options
 import score
+import signs
+import snapshots
 import surgery
+import watching
 from datakit import own
 from files import DataError
+from signs import LossMeter, is_loss
+from snapshots import iteration_of
 
 
 @dataclass
@@ -103,12 +107,6 @@ def stage(directory: str, released: str = "", **more) -> Parent:
     return Parent(directory, tuple(files), how, **more)
 
 
-def iteration_of(path: Path) -> int:
-    """The iteration in a snapshot's name, ``train_iter_4000.caffemodel``; -1 if there is none."""
-    number = re.search(r"_iter_(\d+)", path.name)
-    return int(number[1]) if number else -1
-
-
 @contextmanager
 def one_message():
     """Turn the errors that bad input causes into one message and exit status 1."""
@@ -126,7 +124,8 @@ def main(file: str, *parents: Parent, rounds: int = 25) -> None:
     it; see ``--help``.
     """
     directory = Path(file).resolve().parent
-    args = _arguments(directory)
+    args = _arguments(directory, rounds)
+    go_on = _go_on(args)
     for name in ("solver", "weights", "snapshot"):  # given relative to where the user stands
         value = getattr(args, name)
         if value is not None:
@@ -137,8 +136,14 @@ def main(file: str, *parents: Parent, rounds: int = 25) -> None:
     here = os.getcwd()
     os.chdir(directory)
     with one_message():
-        run = Run(args, parents, rounds)
-        run.train(args.iterations)
+        if args.resume and _resume(args):
+            return
+        run = Run(args, parents, args.rounds or rounds)
+        if not run.train(args.iterations):
+            sys.exit(
+                f"stopped at iteration {run.solver.iter}, saved in {run.prefix}_iter_{run.solver.iter}.solverstate; go "
+                f"on with: {go_on}"
+            )
     example = run.example()
     os.chdir(here)  # where the next command is typed
     if example:
@@ -146,20 +151,42 @@ def main(file: str, *parents: Parent, rounds: int = 25) -> None:
         own.say_next("segment an image", command)
 
 
+def _resume(args) -> bool:
+    """Make the newest whole snapshot ``args.snapshot``; True when there is nothing left to do, which is said."""
+    proto = nets.read_prototxt(args.solver, caffe_pb2.SolverParameter())
+    newest = snapshots.Story(proto.snapshot_prefix).newest(args.solver)
+    if newest is None:
+        print(
+            f"no snapshot to resume from in {Path(proto.snapshot_prefix).parent}: starting from the beginning"
+        )
+        return False
+    args.snapshot = str(newest.state)
+    done = newest.iteration >= (args.iterations or proto.max_iter)
+    if done and watching.last_scored(newest.state.parent) == newest.iteration:
+        print(f"nothing to do: trained to iteration {newest.iteration} and scored already")
+        return True
+    return False
+
+
+def _go_on(args) -> str:
+    """The command line that goes on with the run that this one begins, to type where this one was typed."""
+    words = [sys.orig_argv[0] or "python", sys.argv[0]]
+    for name, value in vars(args).items():
+        if name not in ("weights", "snapshot", "resume") and value is not None and value is not False:
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join([*words, "--resume"])
+
+
 def _located(path: str, directory: Path) -> str:
     """``path`` as the user meant it: from where they stand, or from the model directory."""
     return str(Path(path).absolute()) if Path(path).exists() or not (directory / path).exists() else path
 
 
-def _arguments(directory: Path):
+def _arguments(directory: Path, rounds: int):
     parser = argparse.ArgumentParser(
         description=f"Train {directory.name}; see {directory.name}/solver.prototxt."
     )
-    device = parser.add_mutually_exclusive_group()
-    device.add_argument(
-        "--gpu", type=int, metavar="N", help="use GPU N (default: the first one, if there is one)"
-    )
-    device.add_argument("--cpu", action="store_true", help="use the CPU")
+    options.add_device(parser)
     parser.add_argument("--solver", metavar="FILE", help="default: solver.prototxt")
     parser.add_argument(
         "--weights", metavar="FILE", help="start from this .caffemodel, not the parent stage's"
@@ -167,7 +194,16 @@ def _arguments(directory: Path):
     parser.add_argument(
         "--iterations", type=int, metavar="N", help="train to iteration N (default: max_iter)"
     )
-    parser.add_argument("--snapshot", metavar="FILE", help="resume from this .solverstate")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help=f"score N times on the way (default: {rounds})"
+    )
+    resumed = parser.add_mutually_exclusive_group()
+    resumed.add_argument("--snapshot", metavar="FILE", help="resume from this .solverstate")
+    resumed.add_argument(
+        "--resume",
+        action="store_true",
+        help="resume from the newest snapshot that is whole; without one, start from the beginning",
+    )
     parser.add_argument(
         "--data-root", metavar="DIR", help="folder of all data sets (default: $FCN_DATA, else data/)"
     )
@@ -179,8 +215,9 @@ def _arguments(directory: Path):
     args = parser.parse_args()
     if args.snapshot and args.weights:
         parser.error("Give a snapshot to resume training or weights to finetune but not both.")
-    if args.iterations is not None and args.iterations < 1:
-        parser.error(f"--iterations must be at least 1, got {args.iterations}")
+    for name in ("iterations", "rounds"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            parser.error(f"--{name} must be at least 1, got {value}")
     return args
 
 
@@ -209,18 +246,21 @@ class Run:
         print(f"{Path.cwd().name}: {args.solver} on {choose_device(args.gpu, args.cpu)}", flush=True)
         self.solver = caffe.get_solver(args.solver)
         self.max_iter, self.display = proto.max_iter, proto.display or 20
+        self.saves = proto.snapshot
         self.between_scores = max(1, self.max_iter // rounds)
         net = self.solver.net
+        self.args = args
         if args.snapshot:
-            self.solver.restore(args.snapshot)
+            self._restore()
             feed.resume(self.solver.iter * proto.iter_size)
             print(f"resumed at iteration {self.solver.iter} from {args.snapshot}")
         for parent, path in weights:
             print(f"weights from {path}")
             print(parent.load(net, path))
-        self._fill_upsampling()
+        self._fill_upsampling(weights)
         surgery.check_ready(net, self.train_param)
-        self.meter = LossMeter(net, self.train_param)
+        self.weights = [str(path) for _, path in weights]
+        self.meter = LossMeter(net, self.train_param, bool(source_of(self.train_param).params["jitter"]))
         self.heads = [
             score.Head(layer.bottom[0], layer.bottom[1], layer.top[0])
             for layer in self.test_param.layer
@@ -228,7 +268,9 @@ class Run:
         ]
         self.scored = source_of(self.test_param)
         self.validation = self.scored.ids
-        self.stopped = False
+        self.names = [self.scored.class_names(head.gt) for head in self.heads]
+        self.stopped, self.blind = False, None
+        self.solver.add_callback(lambda: None, self._before_update)
 
     def _preflight(self, args, parents: Sequence[Parent]) -> list[tuple[Parent, Path]]:
         """Whose weights to start from, in which files, after a look at everything the run needs; all
@@ -263,34 +305,64 @@ class Run:
             raise DataError("\n".join([f"{len(problems)} things are missing:", *listed]))
         return weights
 
-    def _fill_upsampling(self):
-        """Bilinear kernels for the upsampling that no weight file gave; fixed ones must be bilinear."""
+    def _restore(self):
+        try:
+            self.solver.restore(self.args.snapshot)
+        except getattr(caffe, "CaffeError", DataError) as error:
+            raise DataError(
+                f"{error}\n  To start from the beginning: without --snapshot or --resume"
+            ) from None
+
+    def _fill_upsampling(self, weights: Sequence[tuple[Parent, Path]]):
+        """Bilinear kernels for the upsampling that no weight file gave; others that should be bilinear are told."""
         net = self.solver.net
         upsampling = [layer for layer in self.train_param.layer if layer.type == "Deconvolution"]
         empty = [layer.name for layer in upsampling if not net.params[layer.name][0].data.any()]
         surgery.interp(net, empty)
+        given = {name + parent.suffix for parent, path in weights for name in surgery.shapes_in_file(path)}
         for layer in upsampling:
-            fixed = any(spec.lr_mult == 0 for spec in layer.param)
-            if fixed and not surgery.is_bilinear(net.params[layer.name][0]):
+            if surgery.is_bilinear(net.params[layer.name][0]):
+                continue
+            if any(spec.lr_mult == 0 for spec in layer.param):
                 print(
                     f"warning: {layer.name} is fixed (lr_mult: 0), and its kernel is not bilinear upsampling"
                 )
+            elif layer.name not in given and not self.args.snapshot:
+                filler = layer.convolution_param.weight_filler.type
+                print(
+                    f"warning: {layer.name} is in no weight file, and its weight_filler, {filler}, does not make "
+                    "bilinear upsampling: without a filler it starts bilinear"
+                )
 
-    def train(self, last: int | None) -> None:
-        """Train to iteration ``last`` (None: max_iter), scoring on the way and at the end; save."""
+    def train(self, last: int | None) -> bool:
+        """Train to iteration ``last`` (None: max_iter), scoring on the way and at the end; save.
+
+        False when Ctrl-C ended it before.
+        """
         solver = self.solver
-        last = last or self.max_iter
-        if solver.iter >= last:
+        self.last = last = last or self.max_iter
+        folder = Path(self.prefix).parent
+        again = self.args.resume and watching.last_scored(folder) != solver.iter  # the last scoring was lost
+        if solver.iter >= last and not again:
             print(f"nothing to do: at iteration {solver.iter} already (--iterations {last} is the last one)")
-            return
+            return True
+        snapshots.Story(self.prefix).begin(self.args.solver, self.weights, self.args.snapshot)
+        heads = [head.layer for head in self.heads] if len(self.heads) > 1 else ["score"]
+        self.watch = watching.Watch(self.prefix, solver.iter, heads, feed.waited())
+        if solver.iter >= last:
+            self._score_at_end()
+            return True
+        due = solver.iter % self.between_scores == 0
+        if self.watch.iteration and due and not self.watch.has_scores(solver.iter):
+            self.score()  # it was stopped between this snapshot and its scores
         previous = signal.signal(signal.SIGINT, self._stop)
         bar = tqdm(total=last, initial=solver.iter, unit="it", disable=None, dynamic_ncols=True)
         clock, marked, waited = time.monotonic(), solver.iter, feed.waited()
+        first = True
         try:
             while solver.iter < last and not self.stopped:
                 at = solver.iter
-                solver.step(1)
-                self.meter.update()
+                self._step()
                 bar.update()
                 if at % self.display == 0:
                     bar.set_postfix_str(f"{self.meter.per_pixel:.4f} loss per pixel", refresh=False)
@@ -299,21 +371,52 @@ class Run:
                     bar.write(self.meter.line(at, solver.iter - marked, seconds, waiting), file=sys.stdout)
                     sys.stdout.flush()
                     clock, marked, waited = time.monotonic(), solver.iter, feed.waited()
-                for sentence in self.meter.warnings():
+                for sentence in (*self.meter.warnings(), *([self.blind] if first and self.blind else [])):
                     bar.write(f"warning: {sentence}", file=sys.stdout)
+                first = False
                 if solver.iter < last and solver.iter % self.between_scores == 0:
                     bar.clear()
                     self.score()
         finally:
             bar.close()
             signal.signal(signal.SIGINT, previous)
-        if self.stopped:
-            solver.snapshot()
-            state = f"{self.prefix}_iter_{solver.iter}.solverstate"
-            sys.exit(f"stopped at iteration {solver.iter}; go on with: python solve.py --snapshot {state}")
+        if self.watch.iteration < solver.iter and self.stopped:
+            self._row(solver.iter, self.watch.seconds)
         solver.snapshot()
-        self.score(by_class=True)
+        if self.stopped and solver.iter < last:
+            return False
+        self._score_at_end()
         print(f"saved {self.prefix}_iter_{solver.iter}.caffemodel and .solverstate")
+        return True
+
+    def _step(self):
+        """One iteration; ``watch.seconds`` grows by the time it took, without that of a snapshot."""
+        self._began = time.monotonic()
+        self.solver.step(1)
+        saved = self.saves and self.solver.iter % self.saves == 0
+        self.watch.seconds += (self._computed if saved else time.monotonic()) - self._began
+
+    def _before_update(self):
+        """What the solver calls when an iteration's gradients are there: before it can write a snapshot, so that none
+        is further than the rows are."""
+        self.meter.update()
+        if self.blind is None:
+            self.blind = signs.blind(self.solver.net, self.train_param)
+        self._computed = time.monotonic()
+        iteration = self.solver.iter + 1
+        if iteration % self.display == 0 or iteration == self.last:
+            self._row(iteration, self.watch.seconds + self._computed - self._began)
+
+    def _row(self, iteration: int, seconds: float):
+        rate = getattr(self.solver, "lr", None)  # the original engine does not tell
+        rate = rate and float(f"{rate:.7g}")  # as written in the solver: it is kept in 32 bits
+        self.watch.trained(iteration, seconds, *self.meter.take(), rate, feed.waited())
+
+    def _score_at_end(self):
+        """Score, by class; say so when the net is worse than the one it started from."""
+        self.score(by_class=True)
+        for sentence in self.watch.worse_than(snapshots.Story(self.prefix).weights):
+            print(f"warning: {sentence}")
 
     def example(self) -> Path | None:
         """One of the images that are scored; None for a net that sees several kinds of images."""
@@ -329,97 +432,20 @@ class Run:
 
     def score(self, by_class: bool = False):
         """Score every head of the net on its validation split; prints the paper's four metrics."""
-        names = [self.scored.class_names(head.gt) if by_class else () for head in self.heads]
-        return score.seg_tests_of(self.solver, False, self.validation, self.heads, names)
+        iteration, shown_on = self.solver.iter, self.watch.board
+        seen = shown_on.viewer(iteration, self._photo) if shown_on else None
+        shown = self.names if by_class else None
+        results = score.seg_tests_of(self.solver, False, self.validation, self.heads, shown, seen)
+        split = self.scored.params["split"]
+        self.watch.scored(iteration, results, self.names, split, len(self.validation))
+        return results
 
-
-class LossMeter:
-    """Caffe's loss beside the loss per labelled pixel, which tells how training goes.
-
-    An unnormalised loss is a sum over the image's pixels, 100 000 and more; divided by the pixels
-    that carry a label it is ln C for a net that knows nothing of C classes, and falls from there.
-    """
-
-    WINDOW = 20
-
-    def __init__(self, net, param: caffe_pb2.NetParameter):
-        self.net = net
-        self.losses = [layer for layer in param.layer if is_loss(layer)]
-        self.recent: deque[tuple[float, float]] = deque(maxlen=self.WINDOW)
-        self.chance = sum(math.log(net.blobs[layer.bottom[0]].shape[1]) for layer in self.losses)
-        self._flat = 0
-        self._told = False
-
-    def update(self) -> None:
-        """Take note of the iteration just done. Raises DataError when the loss is not finite."""
-        total = per_pixel = 0.0
-        for layer in self.losses:
-            value = float(self.net.blobs[layer.top[0]].data)
-            total += value
-            per_pixel += value * self._share(layer)
-        if not math.isfinite(total):
-            raise DataError(
-                f"the loss became {total}: the learning rate is too high for this loss, or the weights hold NaN. "
-                "An unnormalised loss (normalize: false) wants base_lr 1e-10 and the like; a normalised one 1e-4."
-            )
-        self.recent.append((total, per_pixel))
-
-    def _share(self, layer) -> float:
-        """Factor from this layer's loss to loss per labelled pixel, for the last image.
-
-        A loss written in Python is taken for a mean already.
-        """
-        if layer.type == "Python":
-            return 1.0
-        labels = self.net.blobs[layer.bottom[1]].data
-        param = layer.loss_param
-        valid = labels.size
-        if param.HasField("ignore_label"):
-            valid = int(np.count_nonzero(labels != param.ignore_label))
-        mode = param.normalization
-        if not param.HasField("normalization") and param.HasField("normalize") and not param.normalize:
-            mode = caffe_pb2.LossParameter.BATCH_SIZE
-        denominator = {
-            caffe_pb2.LossParameter.FULL: labels.size,
-            caffe_pb2.LossParameter.VALID: valid,
-            caffe_pb2.LossParameter.BATCH_SIZE: labels.shape[0],
-            caffe_pb2.LossParameter.NONE: 1,
-        }[mode]
-        return max(denominator, 1) / max(valid, 1)
-
-    @property
-    def loss(self) -> float:
-        """Mean of Caffe's loss over the last 20 iterations."""
-        return sum(total for total, _ in self.recent) / max(len(self.recent), 1)
-
-    @property
-    def per_pixel(self) -> float:
-        """Mean loss per labelled pixel over the last 20 iterations."""
-        return sum(value for _, value in self.recent) / max(len(self.recent), 1)
-
-    def line(self, iteration: int, done: int, seconds: float, waiting: float) -> str:
-        """A log line in Caffe's words, with the loss per pixel, and the share of time spent ``waiting`` for data."""
-        rate = done / seconds if seconds else 0
-        return (
-            f"Iteration {iteration} ({rate:.4g} iter/s, {seconds:.4g}s/{done} iters), loss = {self.loss:.6g} "
-            f"({self.per_pixel:.4f} per pixel), {100 * waiting:.1f}% of the time waiting for data"
-        )
-
-    def warnings(self):
-        """Sentences, each said once, when the loss stays where an untrained net's is."""
-        self._flat = self._flat + 1 if abs(self.recent[-1][1] - self.chance) < 1e-4 * self.chance else 0
-        if self._flat >= 100 and not self._told:
-            self._told = True
-            yield (
-                f"the loss per pixel has been {self.chance:.4f} = ln C for 100 iterations: all scores are equal, so "
-                "nothing is learned. Some layer is zero or its learning rate is; look at the report of copied weights."
-            )
-
-
-def is_loss(layer) -> bool:
-    """Is this LayerParameter a loss of scores against labels: Caffe's, or a Python layer with a loss_weight?"""
-    weighted = layer.type == "Python" and any(layer.loss_weight) and len(layer.bottom) == 2
-    return layer.type == "SoftmaxWithLoss" or weighted
+    def _photo(self, name: str):
+        """The photograph of a validation image; None for a net whose first input is no picture of three channels."""
+        top = self.scored.chosen[0]
+        blob = self.solver.test_nets[0].blobs.get(top)
+        three = blob is not None and blob.data.shape[1] == 3
+        return board.photograph(self.scored.path(top, name)) if three else None
 
 
 def _net_files(proto, solver: str) -> tuple[str, str]:

@@ -1,8 +1,12 @@
-"""Pictures of segmentations: palettes, indexed PNG files, overlays with a legend, contact sheets."""
+"""Pictures of segmentations: palettes, indexed PNG files, overlays with a legend, contact sheets.
+
+python vis.py curves RUN...     draws the losses and scores of training runs (see curves.py)
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -217,3 +221,9 @@ def _legend(entries, names, palette, width, font) -> Image.Image:
         draw.text((x + square + pad, middle), name, INK, font, anchor="lm")
         draw.text((x + square + 2 * pad + name_width, middle), text, FAINT, font, anchor="lm")
     return legend
+
+
+if __name__ == "__main__":
+    from curves import main
+
+    sys.exit(main())

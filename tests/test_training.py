@@ -2,6 +2,8 @@
 
 import math
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,11 +114,21 @@ def test_the_device_is_the_gpu_when_there_is_one(monkeypatch):
     assert chosen == [0, "gpu", 1, "gpu", "cpu", "cpu"]
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("here", ["", "mini-fcn8s"])
+def test_ctrl_c_saves_and_says_how_to_go_on_from_where_one_stands(tmp_path, here):
     directory = scratch(tmp_path, "mini-fcn8s")
+    shutil.copy(directory / "solver.prototxt", directory / "my solver.prototxt")
+    script = "solve.py" if here else "mini-fcn8s/solve.py"
+    options = [
+        "--cpu",
+        "--iterations",
+        "100000",
+        "--solver",
+        f"{script.removesuffix('solve.py')}my solver.prototxt",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "solve.py", "--cpu", "--iterations", "100000"],
-        cwd=directory,
+        [sys.executable, script, *options],
+        cwd=tmp_path / here,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -130,8 +142,30 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     _, errors = process.communicate(timeout=120)
     assert time.monotonic() - started < 60
     assert process.returncode == 1 and "Traceback" not in errors
-    state = errors.split("--snapshot ")[1].strip()
-    assert (directory / state).is_file() and (directory / state).with_suffix(".caffemodel").is_file()
+    stopped = int(errors.split("stopped at iteration ")[1].split(",")[0])
+    for ending in ("solverstate", "caffemodel"):
+        assert (directory / f"snapshot/train_iter_{stopped}.{ending}").is_file()
+    words = shlex.split(errors.split("go on with: ")[1])
+    assert words[1] == script and words[-1] == "--resume" and "100000" in words
+    words[words.index("100000")] = str(stopped + 1)
+    done = subprocess.run(words, cwd=tmp_path / here, capture_output=True, text=True, timeout=120)
+    assert f"resumed at iteration {stopped}" in done.stdout, done.stderr
+    assert f"Iteration {stopped + 1} mean IU" in done.stdout and done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["--gpu", "0"], ["--gpu", "0"]),
+        (["--cpu", "--weights", "w.caffemodel"], ["--cpu"]),
+        (["--snapshot", "s.solverstate", "--data-root", "d"], ["--data-root", "d"]),
+        (["--allow-overlap", "--resume"], ["--allow-overlap"]),
+    ],
+)
+def test_the_command_to_go_on_keeps_what_was_asked_for(monkeypatch, tmp_path, given, kept):
+    monkeypatch.setattr(sys, "argv", ["a b/solve.py", *given])
+    words = shlex.split(training._go_on(training._arguments(tmp_path, 25)))
+    assert words[1:] == ["a b/solve.py", *kept, "--resume"]
 
 
 # parents
