@@ -33,6 +33,8 @@ class Recipe:
     ``divide``: every channel count of the trunk is divided by this.
     ``dropout``: ratio of every dropout (None: the classifier's own).
     ``from_scratch``: random initial weights (False: zeros, to be filled from a weight file).
+    ``window``: cells of the last pooling that fc6 sees, along each axis (None: as in the classifier); for classifiers
+    of smaller images.
 
     What the paper explores (sections 3.4 and 4.3), for training nets: ``sampling``, the probability with which
     each cell of the final layer counts in the loss (raise the solver's iter_size by its inverse);
@@ -46,6 +48,7 @@ class Recipe:
     divide: int = 1
     dropout: float | None = None
     from_scratch: bool = False
+    window: int | None = None
     sampling: float = 1.0
     class_weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
     mirror: bool = False
@@ -307,8 +310,8 @@ class Model:
             made[name] = self._net(recipe, "train")
         # no training happens here: nothing to fill, to learn, to vary
         first = next(iter(recipes.values()))
-        still = replace(Recipe(), normalize=first.normalize, divide=first.divide, dropout=first.dropout)
-        still = replace(still, learn_upsampling=False, learn_trunk=first.learn_trunk)
+        kept = ("normalize", "divide", "dropout", "window", "learn_trunk")
+        still = Recipe(learn_upsampling=False, **{name: getattr(first, name) for name in kept})
         for split in self.data.splits:
             if split != "train":
                 made[split] = self._net(still, split)

@@ -56,6 +56,15 @@ INCEPTION = (
 BORDER = 100  # pixels of zeros around the image, so that images of any size get through fc6's window
 
 
+def window_and_border(recipe, usual):
+    """fc6's window, ``usual`` cells unless the recipe has its own, and the border that goes with it.
+
+    A cell less, of 32 pixels, wants 16 less on either side.
+    """
+    window = recipe.window or usual
+    return window, BORDER - 16 * (usual - window)
+
+
 @dataclass
 class Builder:
     """Adds layers to the NetSpec ``n``, as a recipe wants them, under names that end in ``suffix``."""
@@ -113,21 +122,22 @@ def vgg16(n, recipe, data="data", suffix="", classifier=False, table=VGG16, **ch
     """VGG16 to fc7, at stride 32; skips start at pool3 and pool4.
 
     ``change`` is for what the paper tries: ``pool5_stride``, ``fc6_kernel`` and ``border`` (in the place of
-    BORDER), ``first`` (another name for conv1_1, whose input has other channels), ``until`` (the last layer:
+    the recipe's), ``first`` (another name for conv1_1, whose input has other channels), ``until`` (the last layer:
     ``"pool4"``).
     """
     build, top, features = Builder(n, recipe, suffix), n[data], {}
+    window, border = window_and_border(recipe, 7)
     for stage, convs, channels in table:
         for number in range(1, convs + 1):
             first = (stage, number) == (1, 1)
             name = change.get("first", "conv1_1") if first else f"conv{stage}_{number}"
-            pad = change.get("border", BORDER) if first and not classifier else 1
+            pad = change.get("border", border) if first and not classifier else 1
             top = build.conv(name, top, channels, 3, pad=pad, relu=f"relu{stage}_{number}", first=first)
         stride = change.get("pool5_stride", 2) if stage == 5 else 2
         features[f"pool{stage}"] = top = build.pool(f"pool{stage}", top, 2, stride)
         if change.get("until") == f"pool{stage}":
             return features
-    return features | {"fr": build.fully(top, (change.get("fc6_kernel", 7), 1), classifier)}
+    return features | {"fr": build.fully(top, (change.get("fc6_kernel", window), 1), classifier)}
 
 
 def vgg19(n, recipe, data="data", suffix="", classifier=False, **change):
@@ -135,9 +145,11 @@ def vgg19(n, recipe, data="data", suffix="", classifier=False, **change):
     return vgg16(n, recipe, data, suffix, classifier, VGG19, **change)
 
 
-def caffenet(n, recipe, data="data", suffix="", classifier=False, border=BORDER):
-    """CaffeNet, the paper's AlexNet, to fc7, at stride 32; ``border``: zeros around the image."""
+def caffenet(n, recipe, data="data", suffix="", classifier=False, border=None):
+    """CaffeNet, the paper's AlexNet, to fc7, at stride 32; ``border``: zeros around the image, if not the recipe's."""
     build, top, features = Builder(n, recipe, suffix), n[data], {}
+    window, usual = window_and_border(recipe, 6)
+    border = usual if border is None else border
     for stage, channels, kernel, stride, pad, group, after in CAFFENET:
         first = stage == 1
         pad = border if first and not classifier else pad
@@ -147,7 +159,7 @@ def caffenet(n, recipe, data="data", suffix="", classifier=False, border=BORDER)
                 features[f"pool{stage}"] = top = build.pool(f"pool{stage}", top, 3)
             else:
                 top = build.norm(f"norm{stage}", top)
-    return features | {"fr": build.fully(top, (6, 1), classifier)}
+    return features | {"fr": build.fully(top, (window, 1), classifier)}
 
 
 def googlenet(n, recipe, data="data", suffix="", classifier=False, border=BORDER):
@@ -171,7 +183,7 @@ def googlenet(n, recipe, data="data", suffix="", classifier=False, border=BORDER
         else:
             top = _inception(build, top, *row)
     if classifier:
-        top = build.pool("pool5/7x7_s1", top, 7, 1, pool=P.Pooling.AVE)
+        top = build.pool("pool5/7x7_s1", top, recipe.window or 7, 1, pool=P.Pooling.AVE)
     return features | {"fr": build.drop("pool5/drop_7x7_s1", top, 0.4)}
 
 

@@ -63,16 +63,17 @@ def scene(seed: int, index: int, size=(375, 500), classes: int = 21, grounds: in
 
 
 def crop(
-    seed: int, index: int, size=(64, 64), classes: int = 21, grounds: int = 12
+    seed: int, index: int, size=(64, 64), classes: int = 21, grounds: int = 12, reach=(0.34, 0.5)
 ) -> tuple[np.ndarray, int]:
-    """A picture that one object nearly fills, for classifiers: (uint8 RGB, its class, 1 to ``classes`` - 1).
+    """A picture of one object, for classifiers: (uint8 RGB, its class, 1 to ``classes`` - 1).
 
-    As many pictures one after the other as there are classes show each once.
+    The object's radius is between the two shares of the shorter side in ``reach``: by default it nearly fills the
+    picture. As many pictures one after the other as there are classes show each once.
     """
     rng = generator(seed, index, 1)
     canvas, _ = _ground(rng, size, [int(rng.integers(grounds)) for _ in range(2)])
     k = dealt(seed, index, classes - 1, 12)
-    radius = min(size) * between(rng, 0.34, 0.5)
+    radius = min(size) * between(rng, *reach)
     center = [extent * between(rng, 0.42, 0.58) for extent in size]
     maps, void = [np.zeros(size, np.uint8) for _ in range(2)], np.zeros(size, bool)
     _object(rng, canvas, void, maps, (k + 1, 1), center, radius)

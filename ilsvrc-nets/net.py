@@ -40,7 +40,8 @@ def convolutional(name, recipe=nets.PAPER, classes=1000):
     n.data = nets.image((1, 3, size, size))
     top = trunk(n, recipe, border=border)["fr"]
     if name == "googlenet":  # the FCN has dropped it
-        n["pool5/7x7_s1"] = top = L.Pooling(top, kernel_size=7, stride=1, pool=P.Pooling.AVE)
+        window = recipe.window or 7
+        n["pool5/7x7_s1"] = top = L.Pooling(top, kernel_size=window, stride=1, pool=P.Pooling.AVE)
     n[scores] = nets.score(top, classes)
     n.prob = L.Softmax(n[scores])
     return n.to_proto()
