@@ -40,7 +40,7 @@ class LossMeter:
         """Take note of the iteration just done. Raises DataError when the loss is not finite."""
         total = per_pixel = 0.0
         for layer, count in zip(self.losses, self.labels, strict=True):
-            value = float(self.net.blobs[layer.top[0]].data)
+            value = float(self.net.blobs[layer.top[0]].data.flat[0])  # a Python layer may give it an axis
             share = self._share(layer)
             total += value
             per_pixel += value * share

@@ -221,10 +221,14 @@ def _arguments(directory: Path, rounds: int):
     return args
 
 
+def gpus() -> int:
+    """How many GPUs there are, as far as the engine can tell: the original one cannot."""
+    return getattr(caffe, "device_count", lambda: 0)()
+
+
 def choose_device(gpu: int | None, cpu: bool) -> str:
     """Set Caffe's mode as asked, or to the first GPU if there is one; returns a name to print."""
-    count = getattr(caffe, "device_count", lambda: 0)()  # the original engine cannot be asked: CPU
-    if cpu or (gpu is None and count == 0):
+    if cpu or (gpu is None and gpus() == 0):
         caffe.set_mode_cpu()
         return "CPU"
     caffe.set_device(gpu or 0)

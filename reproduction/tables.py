@@ -168,10 +168,49 @@ def overview(table: Table, record: Mapping) -> Grid:
     return Grid(header, lines, "l" + "r" * (len(header) - 1), [" ".join(notes)])
 
 
+def plain(record: Mapping) -> Grid:
+    """What a record has that is no table of the paper's: a line for each row, a column for whatever rows have."""
+    columns = dict.fromkeys(
+        (part, key)
+        for row in record["rows"]
+        for part, values in (
+            ("metrics", row["metrics"].get("skip", {})),
+            ("facts", row["facts"]),
+            ("times", row["times"]),
+        )
+        for key in values
+    )
+    lines = []
+    for row in record["rows"]:
+        found = {"metrics": row["metrics"].get("skip", {}), "facts": row["facts"], "times": row["times"]}
+        cells = [_number(found[part].get(key), part) for part, key in columns]
+        lines.append([row["name"], "" if row["seed"] is None else str(row["seed"]), *cells])
+    notes = [NOTE] if miniature(record) else []
+    return Grid(["", "seed", *(key for _, key in columns)], lines, "l" + "r" * (1 + len(columns)), notes)
+
+
+def _number(value, part: str) -> str:
+    """A value in a cell; metrics in percent."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (
+        f"{100 * value:.1f}"
+        if part == "metrics"
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else f"{value:,}"
+    )
+
+
 def conclusions(records: Sequence[Mapping]) -> Grid:
     """The paper's conclusions, with their numbers on each seed, and whether they hold there."""
     found = [each for record in records for each in record["conclusions"]]
-    seeds = sorted({case["seed"] for each in found for case in each["seeds"]})
+    # None: what has no seed, such as a measured time
+    seeds = sorted(
+        {case["seed"] for each in found for case in each["seeds"]}, key=lambda seed: (seed is None, seed or 0)
+    )
     lines = []
     for each in found:
         cases = {case["seed"]: case for case in each["seeds"]}
@@ -179,7 +218,10 @@ def conclusions(records: Sequence[Mapping]) -> Grid:
         lines.append([each["text"], each["paper"], *cells])
     notes = [NOTE] if any(record["data"] == "toy" for record in records) else []
     return Grid(
-        ["conclusion", "paper", *(f"seed {seed}" for seed in seeds)], lines, "l" * (2 + len(seeds)), notes
+        ["conclusion", "paper", *("measured" if seed is None else f"seed {seed}" for seed in seeds)],
+        lines,
+        "l" * (2 + len(seeds)),
+        notes,
     )
 
 

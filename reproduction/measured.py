@@ -1,0 +1,145 @@
+"""Rows of what is measured, not trained: Table 1's times and architecture, sections 3.1 and 3.2."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import training
+from reproduction import architecture, patchwise, records, stitching, timing
+from reproduction.order import Order
+from reproduction.workshop import ROOT
+
+NAMES = {"caffenet": "AlexNet", "vgg16": "VGG16"}
+FACTS = ("conv layers", "parameters", "rf size", "max stride")
+
+
+def columns(directory: str) -> dict:
+    """Table 1's columns that follow from a net's prototxt."""
+    found = architecture.columns(ROOT / directory)
+    return {key: found[key] for key in FACTS}
+
+
+def table1(order: Order) -> dict[str, dict[str, float]]:
+    """The forward times at 500x500 of Table 1's nets, in ms: of 20 trials, of fewer where all is shortened."""
+    _on_device(order)
+    trials = max(1, 20 // order.shorten)
+    models = {name: ROOT / directory for name, directory in architecture.TABLE_1.items()}
+    return timing.forward(models, trials=trials)["nets"]
+
+
+def _on_device(order: Order) -> None:
+    training.choose_device(order.gpu, order.gpu is None)
+
+
+@cache
+def _section31(gpu: int | None, rounds: int) -> list[dict]:
+    if rounds == 0:  # a look at whether it works
+        return [patchwise.compare("caffenet", sample=2, rounds=1)]
+    return patchwise.section_31(rounds)
+
+
+def section31(order: Order) -> list[dict]:
+    """A row for each net and direction: a patch in a batch, alone, the whole image, and how many times faster it is."""
+    _on_device(order)
+    rows = []
+    for each in _section31(order.gpu, 3 if order.shorten == 1 else 0):
+        for direction in ("forward", "backward"):
+            found, patches = each[direction], each["patches"]
+            times = {
+                "patch_ms": found["batched"]["median_ms"] / patches,
+                "alone_ms": found["one by one"]["median_ms"] / patches,
+                "image_ms": found["whole"]["median_ms"],
+                "ratio": found["ratio"]["batched"]["median"],
+                "ratio_alone": found["ratio"]["one by one"]["median"],
+                "ratio_smallest": found["ratio"]["batched"]["min"],
+                "ratio_largest": found["ratio"]["batched"]["max"],
+            }
+            facts = {key: each[key] for key in ("patch", "stride", "patches", "timed")}
+            different = each["differences"]["fields" if direction == "forward" else "gradients"]
+            facts |= {"cells compared": different["cells"], "largest difference": different["difference"]}
+            facts |= {"equal": different["equal"]}
+            name = f"{NAMES[each['net']]}, {direction}"
+            rows.append(records.row(name, command="python reproduce.py section31", facts=facts, times=times))
+    return rows
+
+
+def section31_conclusions(order: Order, rows: list[dict]) -> list[dict]:
+    """One pass is several times faster, and gives the same."""
+    ratios = {row["name"]: row["times"]["ratio"] for row in rows}
+    different = {row["name"]: row["facts"]["largest difference"] for row in rows}
+    return [
+        records.conclusion(
+            "one pass is more than 5 times faster than all its patches, in batches",
+            {None: (ratios, all(ratio > 5 for ratio in ratios.values()))},
+            paper="5.5 forward, 6.5 backward, AlexNet (section 3.1)",
+            unit="times",
+            timed=True,
+        ),
+        records.conclusion(
+            "it gives the same scores and gradients (largest difference over largest value)",
+            {None: (different, all(row["facts"]["equal"] for row in rows))},
+            paper="equivalent (section 3.1)",
+            unit="",
+        ),
+    ]
+
+
+WAYS = ("shift and stitch", "rarefied", "dilated")
+
+
+def section32(order: Order) -> list[dict]:
+    """A row for each net, factor and way: multiply-adds, time, and both over the plain net's."""
+    _on_device(order)
+    found = (
+        stitching.section_32(3)
+        if order.shorten == 1
+        else [stitching.compare(stitching.vgg16((128, 128), top="pool5", border=1), "pool5", 2, 1)]
+    )
+    rows = []
+    for each in found:
+        for way in ("plain", *WAYS):
+            name = f"{each['net']}, factor {each['factor']}: {way}"
+            work = each["multiply_adds"]
+            facts = {"multiply-adds": work[way], "over plain": work[way] / work["plain"]}
+            if way in each["differences"]:
+                facts |= {key: each["differences"][way][key] for key in ("cells", "difference", "equal")}
+            times = {"median_ms": each["times"][way]["median_ms"]}
+            if way != "plain":
+                times["over plain"] = each["over plain"][way]["median"]
+            rows.append(records.row(name, command="python reproduce.py section32", facts=facts, times=times))
+    return rows
+
+
+def section32_conclusions(order: Order, rows: list[dict]) -> list[dict]:
+    """The ways agree, and the rarefied net, its zeros left out, is the cheaper one."""
+    compared = {row["name"]: row["facts"] for row in rows if "equal" in row["facts"]}
+    by_net: dict[str, dict[str, float]] = {}
+    for row in rows:
+        net, _, way = row["name"].rpartition(": ")
+        by_net.setdefault(net, {})[way] = row["times"].get("over plain", 1.0)
+    cheaper = all(times["dilated"] < times["shift and stitch"] for times in by_net.values())
+    shown = {
+        f"{net}: {way}": times[way]
+        for net, times in by_net.items()
+        for way in ("shift and stitch", "dilated")
+    }
+    return [
+        records.conclusion(
+            "rarefied filters give what shift-and-stitch gives (largest difference over largest value)",
+            {
+                None: (
+                    {name: each["difference"] for name, each in compared.items()},
+                    all(each["equal"] for each in compared.values()),
+                )
+            },
+            paper="identical results (section 3.2)",
+            unit="",
+        ),
+        records.conclusion(
+            "and cost less than the shifted images, the zeros left out",
+            {None: (shown, cheaper)},
+            paper="efficiently (section 3.2)",
+            unit="times the net's time",
+            timed=True,
+        ),
+    ]
