@@ -21,6 +21,14 @@ from pathlib import Path
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 
+import caffe
+
+if not hasattr(caffe, "CaffeError"):
+    sys.exit(
+        f"error: the caffe imported from {os.path.dirname(caffe.__file__)} is the original engine, which resumes no "
+        "run to the same bytes and explains no net: take the embedded one, without PYTHONPATH"
+    )
+
 import files
 import training
 from datakit import locks
@@ -174,6 +182,14 @@ def make(target: Target, order: Order, began: float) -> bool:
 def reproduce(args: argparse.Namespace) -> int:
     """Make what the command line asks for; 1 if a conclusion of the paper did not hold."""
     wanted = [target for name, target in TARGETS.items() if name in args.targets or "all" in args.targets]
+    if args.weights:
+        if training_only := [
+            target.name for target in wanted if target.trains and target.name in args.targets
+        ]:
+            raise DataError(
+                f"{', '.join(training_only)} is about training: leave --weights {args.weights} out"
+            )
+        wanted = [target for target in wanted if not target.trains]
     order = order_of(args, wanted)
     began = time.monotonic()
     order.home.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ TABLE1 = Table(
     "VOC 2011 val; forward time for 500×500 on an NVIDIA Tesla K40c",
     (
         Column("mean IU", "metrics", "mean IU", 100),
-        Column("forward time", "times", "mean_ms", form="{:,.0f} ms"),
+        Column("forward time", "times", "mean_ms", form="{:,.4g} ms"),
         Column("conv. layers", "facts", "conv layers", form="{:.0f}"),
         Column("parameters", "facts", "parameters", 1e-6, "{:.0f}M"),
         Column("rf size", "facts", "rf size", form="{:.0f}"),
@@ -141,9 +141,9 @@ SECTION31 = Table(
     "a grid of 10×10 outputs from 500×500, on a typical GPU; one pass is more than 5 times faster than 100 patches in "
     "batches, and nearly 25 times than patch by patch",
     (
-        Column("a patch, in batches", "times", "patch_ms", form="{:,.1f} ms"),
-        Column("a patch alone", "times", "alone_ms", form="{:,.1f} ms"),
-        Column("one pass", "times", "image_ms", form="{:,.0f} ms"),
+        Column("a patch, in batches", "times", "patch_ms", form="{:,.4g} ms"),
+        Column("a patch alone", "times", "alone_ms", form="{:,.4g} ms"),
+        Column("one pass", "times", "image_ms", form="{:,.4g} ms"),
         Column("times faster than batches", "times", "ratio"),
         Column("times faster than alone", "times", "ratio_alone"),
     ),

@@ -1,20 +1,16 @@
-"""Tables of the README whose numbers other files of the project have: data sets, recipes, the engines compared."""
+"""Tables of the README whose numbers other files of the project have: recipes, the engines compared."""
 
 from __future__ import annotations
 
 import csv
 import re
-import runpy
-import sys
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 from caffe.proto import caffe_pb2
 
 import nets
-from datakit import voc
-from datakit.archives import Archive
-from datakit.weights import CLASSIFIERS, RELEASED, megabytes
+from datakit.weights import RELEASED, megabytes
 from files import DataError, read_lines
 from reproduction.tables import Grid
 
@@ -31,41 +27,6 @@ def scientific(value: float) -> str:
         return "0"
     digits, exponent = f"{value:.1e}".split("e")
     return f"{digits.removesuffix('.0')}e{int(exponent)}"
-
-
-def data() -> str:
-    """The data sets, and what they take on the disk at the least: the archives, and what is unpacked from them."""
-    vgg16, fcn8s = CLASSIFIERS["vgg16"], RELEASED["voc-fcn8s"]
-    pascal = [voc.ARCHIVES[2011], _archive("pascal", "SBD")]
-    context = [voc.ARCHIVES[2010], _archive("pascal-context", "ARCHIVE")]
-    rows = [
-        ("data/pascal/prepare.py all", "[PASCAL VOC 2011 and SBD](data/pascal/README.md)", _room(*pascal)),
-        ("data/nyud/prepare.py all", "[NYUDv2](data/nyud/README.md), HHA made here or as packed by the authors",
-         _room(_archive("nyud", "PACK"))),
-        ("data/sift-flow/prepare.py all", "[SIFT Flow](data/sift-flow/README.md)",
-         _room(_archive("sift-flow", "ARCHIVE"))),
-        ("data/pascal-context/prepare.py all", "[PASCAL-Context](data/pascal-context/README.md)", _room(*context)),
-        ("ilsvrc-nets/prepare.py all vgg16", "[ImageNet classifiers](ilsvrc-nets/README.md), made convolutional",
-         _room(vgg16, vgg16)),  # the classifier, and its convolutional form
-        ("data/released/prepare.py get voc-fcn8s", "[the authors' FCNs](data/released/README.md)", _room(fcn8s)),
-        ("data/toy/prepare.py trees", "[synthetic twins](data/toy/README.md) of all sets, drawn in seconds", ""),
-    ]  # fmt: skip
-    lines = [[f"`python {command}`", about, room] for command, about, room in rows]
-    return Grid(["command", "data", "on disk, at least"], lines, "llr").markdown()
-
-
-def _room(*archives: Archive) -> str:
-    size = sum((each.size or each.at_least) + each.unpacked for each in archives)
-    return f"{size / 1e9:.1f} GB"
-
-
-def _archive(dataset: str, name: str) -> Archive:
-    """The archive that ``data/<dataset>/prepare.py`` knows by this name."""
-    path = list(sys.path)
-    try:
-        return runpy.run_path(str(ROOT / "data" / dataset / "prepare.py"))[name]
-    finally:
-        sys.path[:] = path  # the script adds its folders
 
 
 def recipes() -> str:

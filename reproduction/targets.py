@@ -20,7 +20,8 @@ class Target:
     ``nets(order)``: what to train; on each seed, or on the first alone where not ``every_seed``. ``rows(order)``: a
     record's, when that is done. ``conclusions(order, rows)`` of the paper, where they can be drawn. ``table``: the
     paper's. ``data``: the folders of the data root that must be there for real data. ``draw(order, rows)`` writes
-    figures and other files into the folder of results, and returns their paths.
+    figures and other files into the folder of results, and returns their paths. ``trains``: it is about training, so
+    that weights from elsewhere are no use.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Target:
     data: tuple[str, ...] = ("pascal/VOC2011", "sbdd/dataset")
     toy: tuple[str, ...] = ("pascal", "crops")
     every_seed: bool = False
+    trains: bool = False
 
     def seeds(self, order: Order) -> Sequence[Seed]:
         """The seeds that it is made on."""
@@ -233,6 +235,7 @@ TARGETS = {
             studies.sampling_conclusions,
             studies.sampling_figure,
             every_seed=True,
+            trains=True,
         ),
         Target(
             "figure6",
@@ -263,12 +266,14 @@ TARGETS = {
             "FCN-32s, mirrored and jittered",
             lambda order: list(studies.augmentation_nets(order).values()),
             lambda order: studies.rows(order, studies.augmentation_nets(order), "augmentation"),
+            trains=True,
         ),
         Target(
             "balancing",
             "FCN-32s, its loss weighted by class",
             lambda order: list(studies.balancing_nets(order).values()),
             lambda order: studies.rows(order, studies.balancing_nets(order), "balancing"),
+            trains=True,
         ),
     )
 }

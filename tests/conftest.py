@@ -9,6 +9,9 @@ import pytest
 
 EMBEDDED = hasattr(caffe, "CaffeError")  # the original has no exceptions of its own
 
+# modules that cannot be imported without the embedded one
+collect_ignore = [] if EMBEDDED else ["test_reproduce.py", "test_reproduction_speed.py"]
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs_embedded(reason): what the original engine cannot do")

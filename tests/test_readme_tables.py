@@ -5,9 +5,6 @@ import re
 import shutil
 
 import pytest
-
-pytest.importorskip("pooch", reason="the table of data sets is made of datakit, which downloads with pooch")
-
 from test_reproduction_records import HIST, RUN
 
 from files import DataError
@@ -144,7 +141,7 @@ def test_a_lost_end_does_not_cost_the_text_after_it():
 
 
 def test_an_unknown_table_is_refused():
-    with pytest.raises(DataError, match="a table 'other'; there are data, recipes"):
+    with pytest.raises(DataError, match="a table 'other'; there are recipes"):
         readme.made("<!-- table: other -->\n<!-- end -->")
 
 
