@@ -32,10 +32,12 @@ if not hasattr(caffe, "CaffeError"):
 import files
 import training
 from datakit import locks
+from datakit.processes import cores
 from files import DataError
 from reproduction import readme, records, stages, tables, toyset
 from reproduction.order import Order
 from reproduction.targets import TARGETS, Target
+from reproduction.workshop import Stage
 
 ROOT = Path(__file__).resolve().parent
 SEEDS = (1, 2, 3)
@@ -76,7 +78,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seeds",
         type=_seeds,
         metavar="N,N,...",
-        help="one run for each (default, toy: 1, and 1,2,3 for all; real: what the solvers say)",
+        help="of table2 and figure5 a run for each, of all others the first (default, toy: 1, and 1,2,3 for all; "
+        "real: what the solvers say)",
     )
     parser.add_argument(
         "--device", default="", metavar="cpu|N", help="the CPU, or GPU N (default: GPU 0 if there is one)"
@@ -107,9 +110,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--results",
         type=Path,
-        default=ROOT / "results" / "mine",
         metavar="DIR",
-        help="default: results/mine/",
+        help="default: a folder in results/mine/ for each kind of run, such as results/mine/toy/",
     )
     return parser.parse_args(argv)
 
@@ -125,10 +127,10 @@ def order_of(args: argparse.Namespace, wanted: Sequence[Target]) -> Order:
     """The order that a command line gives. Raises DataError for what does not go together, and for missing data."""
     root = Path(args.data_root or os.environ.get("FCN_DATA") or ROOT / "data").absolute()
     missing = [root / each for target in wanted for each in target.data if not (root / each).is_dir()]
-    data = args.data or ("toy" if missing else "real")
+    asked = args.data_root or args.weights or args.recipe != "paper" or args.divide > 1  # of real data alone
+    data = args.data or ("toy" if missing and not asked else "real")
     if not args.data:
-        why = f": {missing[0]} does not exist" if missing else ""
-        print(f"--data {data}{why}")
+        print(f"--data {data}" + (f": {missing[0]} does not exist" if data == "toy" else ""))
     for name in ("shorten", "divide", "jobs"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise DataError(f"--{name} is {getattr(args, name)}; it must be 1 or more")
@@ -141,6 +143,9 @@ def order_of(args: argparse.Namespace, wanted: Sequence[Target]) -> Order:
     elif missing:
         listed = ", ".join(map(str, dict.fromkeys(missing)))
         raise DataError(f"there is no data in {listed}. To get it: data/README.md. Without any: --data toy")
+    for name, usual in (("seeds", None), ("recipe", "paper"), ("divide", 1)):
+        if args.weights and getattr(args, name) != usual:
+            raise DataError(f"--{name} is about training: leave it out with --weights {args.weights}")
     several = data == "toy" and "all" in args.targets
     seeds = args.seeds or (SEEDS if several else (1,) if data == "toy" else (None,))
     if args.device not in ("", "cpu") and not args.device.isdecimal():
@@ -150,31 +155,33 @@ def order_of(args: argparse.Namespace, wanted: Sequence[Target]) -> Order:
         raise DataError(f"--device {args.device}: there is no such GPU; there are {count}")
     gpu = int(args.device) if args.device.isdecimal() else 0 if count and args.device != "cpu" else None
     os.environ["FCN_DATA"] = str(root)
-    return Order(
-        data, args.recipe, args.weights, seeds, gpu, args.shorten, args.divide, args.runs.absolute(),
-        args.results.absolute(),
-    )  # fmt: skip
+    numbers = (args.shorten, args.divide)
+    order = Order(data, args.recipe, args.weights, seeds, gpu, *numbers, args.runs.absolute())
+    order.results = (args.results or ROOT / "results" / "mine" / order.kind).absolute()
+    return order
 
 
 def make(target: Target, order: Order, began: float) -> bool:
-    """Print a target whose nets are trained, and write its record and figures; whether its conclusions hold."""
+    """Write record and figures of a target whose nets are trained, and print it; whether its conclusions hold."""
     rows = target.rows(order)
     found = target.conclusions(order, rows)
-    run = records.environment(
-        order.device, [seed for seed in target.seeds(order) if seed is not None], time.monotonic() - began
-    )
+    seeds = [seed for seed in target.seeds(order) if seed is not None]
     record = records.make(
-        target.name, order.data, rows, run,
-        recipe=None if order.weights else order.recipe, weights=order.weights or None, conclusions=found,
-    )  # fmt: skip
+        target.name,
+        "toy" if order.synthetic else "real",
+        rows,
+        records.environment(order.device, seeds, time.monotonic() - began),
+        recipe=None if order.weights or order.toy else order.recipe,
+        weights=order.weights or None,
+        conclusions=found,
+    )
+    paths = [records.write(order.results, record)]  # before anything is printed, which may fail
     print(f"\n{target.name}: {target.about}\n")
-    if target.table:
-        print(tables.beside(target.table, [record]).text(), end="\n\n")
-    else:
-        print(tables.plain(record).text(), end="\n\n")
+    grid = tables.beside(target.table, [record]) if target.table else tables.plain(record)
+    print(grid.text(), end="\n\n")
     if found:
         print(tables.conclusions([record]).text(), end="\n\n")
-    paths = [records.write(order.results, record), *target.draw(order, rows)]
+    paths += target.draw(order, rows)
     print("written:", *(os.path.relpath(path) for path in paths), flush=True)
     return all(case["holds"] for each in found for case in each["seeds"])
 
@@ -191,24 +198,44 @@ def reproduce(args: argparse.Namespace) -> int:
             )
         wanted = [target for target in wanted if not target.trains]
     order = order_of(args, wanted)
+    for target in wanted:
+        target.check(order)
     began = time.monotonic()
     order.home.mkdir(parents=True, exist_ok=True)
     with locks.alone(order.home / ".lock", "reproducing there"):
         if order.toy:
             toyset.draw(order.data_root, {each for target in wanted for each in target.toy})
             os.environ["FCN_DATA"] = str(order.data_root)
-        jobs = args.jobs or (stages.cores() if order.toy and order.gpu is None else 1)
-        todo = [stage for target in wanted for stage in target.stages(order)]
-        stages.run(todo, jobs, order.device_options())
-        held = [make(target, order, began) for target in wanted]
+        todo = {target.name: target.stages(order) for target in wanted}
+        look_for_weights(order, [stage for each in todo.values() for stage in each])
+        jobs = args.jobs or (cores() if order.toy and order.gpu is None else 1)
+        held = []
+        # in the miniature all at once, which keeps the cores busy; else a record is there as soon as its nets are
+        for group in [wanted] if order.toy else [[target] for target in wanted]:
+            stages.run([stage for each in group for stage in todo[each.name]], jobs, order.device_options())
+            held += [make(target, order, began) for target in group]
     if not all(held):
         print("\na conclusion of the paper does not hold here: see above", file=sys.stderr)
     return 0 if all(held) else 1
 
 
+def look_for_weights(order: Order, todo: Sequence[Stage]) -> None:
+    """Raise DataError if weights lack that training starts from: now, not after days."""
+    if all(stage.done() for stage in todo):
+        return
+    for path in sorted({each for shop in order.shops.values() for each in shop.needs}):
+        if not path.is_file():
+            name = path.stem.removesuffix("-fcn")
+            raise DataError(
+                f"{path} does not exist, which nets start from. To get it: python ilsvrc-nets/prepare.py all {name}"
+            )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of ``python reproduce.py``; returns the exit status."""
     args = arguments(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not know every sign of a table
     if args.targets == ["readme"]:
         return files.exit_status(readme.main)
     if "readme" in args.targets:

@@ -27,7 +27,7 @@ def in_processes(function: Callable, jobs: Sequence[tuple], what: str, unit: str
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's own threads would get into the processes' way
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(_cores(), len(jobs)), context, initializer=_follow_parent)
+    pool = ProcessPoolExecutor(min(cores(), len(jobs)), context, initializer=_follow_parent)
     try:
         with (
             _no_interrupts()
@@ -48,7 +48,7 @@ def in_processes(function: Callable, jobs: Sequence[tuple], what: str, unit: str
         pool.shutdown(cancel_futures=True)
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -15,13 +15,10 @@ from caffe.errors import CaffeError
 from caffe.proto import caffe_pb2
 
 from files import DataError
+from reproduction import paper
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE_1 = {
-    "FCN-AlexNet": "voc-fcn-alexnet",
-    "FCN-VGG16": "voc-fcn32s",
-    "FCN-GoogLeNet": "voc-fcn-googlenet",
-}
+TABLE_1 = {row.name: row.directory for row in paper.TABLE1.rows}
 
 
 def columns(model) -> dict:

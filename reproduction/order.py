@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,14 +46,27 @@ class Order:
         """Whether this is the method in miniature."""
         return self.data == "toy"
 
-    @cached_property
-    def home(self) -> Path:
-        """Where it trains: a folder for all that must not be mixed."""
+    @property
+    def kind(self) -> str:
+        """What must not be mixed, in a word: toy, real-heavy, real-released."""
         parts = [self.data]
         parts += [] if self.toy else [self.weights or self.recipe]
         parts += [f"{name}{value}" for name in ("shorten", "divide") if (value := getattr(self, name)) > 1]
-        parts += [toyset.version()] if self.toy else []
-        return self.runs / "-".join(parts)
+        parts += [] if self.gpu is None else ["gpu"]
+        return "-".join(parts)
+
+    @cached_property
+    def home(self) -> Path:
+        """Where it trains."""
+        return self.runs / "-".join([self.kind, *([toyset.version()] if self.toy else [])])
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its data were drawn: in miniature, or as twins of the real sets (data/toy/prepare.py)."""
+        try:
+            return self.toy or bool(json.loads((self.data_root / "sources.json").read_text()).get("facts"))
+        except (OSError, ValueError, AttributeError):
+            return False
 
     @property
     def data_root(self) -> Path:
@@ -71,7 +85,8 @@ class Order:
         if seed not in self.shops:
             root = self.home / ("own-seed" if seed is None else f"seed{seed}")
             kind = Miniature if self.toy else Workshop
-            self.shops[seed] = kind(root, self.recipe, seed, self.shorten, self.divide)
+            data = "" if self.toy else str(self.data_root)
+            self.shops[seed] = kind(root, self.recipe, seed, self.shorten, self.divide, data)
         return self.shops[seed]
 
     def stages(self, net: Net, seed: int | None) -> list[Stage]:
@@ -81,9 +96,10 @@ class Order:
         weights = self.file(net)
         directory = self.home / net.name
         stat = weights.stat()
-        place(directory, {"weights.txt": f"{weights}\n{stat.st_size} {stat.st_mtime_ns}\n"})
-        command = ("-m", "reproduction.scored", str(ROOT / net.base), str(weights), *self.device_options())
-        return [Stage(f"{self.weights}/{net.name}", net.name, directory, command)]
+        said = f"{weights}\n{stat.st_size} {stat.st_mtime_ns}\n{self.data_root}\n"
+        place(directory, {"weights.txt": said})
+        command = ("-m", "reproduction.scored", str(ROOT / net.base), str(weights))
+        return [Stage(f"{self.weights}/{net.name}", directory, command)]
 
     def has(self, net: Net) -> bool:
         """Whether a net can be had: there are not released weights of all."""
@@ -121,23 +137,39 @@ class Order:
 
     def scores(self, net: Net, seed: int | None) -> dict[str, np.ndarray]:
         """The confusion matrix of each head of a net that is trained and scored."""
-        found = watching.read_record(self.directory(net, seed) / "snapshot")["heads"]
+        directory = self.directory(net, seed)
+        try:
+            found = watching.read_record(directory / "snapshot")["heads"]
+        except DataError as error:
+            raise DataError(f"{error}. To have it made again: remove {directory}") from None
         return {head: np.array(each["confusion"], np.int64) for head, each in found.items()}
 
-    def rows(self, name: str, net: Net, target: str, seeds=None, **more) -> list[dict]:
+    def command(self, target: str) -> str:
+        """The command line that makes a target's record as this order does."""
+        words = [f"python reproduce.py {target} --data {self.data}"]
+        words += [f"--weights {self.weights}"] if self.weights else []
+        words += [f"--recipe {self.recipe}"] if self.recipe != "paper" else []
+        seeds = [seed for seed in self.seeds if seed is not None]
+        words += [f"--seeds {','.join(map(str, seeds))}"] if seeds and not (self.toy and seeds == [1]) else []
+        words += [f"--{name} {value}" for name in ("shorten", "divide") if (value := getattr(self, name)) > 1]
+        return " ".join(words)
+
+    def directory_of(self, net: Net) -> str:
+        """The model directory whose net a row is of; "" where it is another: narrow, hardly trained."""
+        return "" if self.toy or self.divide > 1 or self.shorten > 1 else net.base
+
+    def rows(self, name: str, net: Net, target: str, seeds: Sequence[int | None], **more) -> list[dict]:
         """The rows of a record of a net, one for each seed and head; ``name`` is the paper's."""
-        command = f"python reproduce.py {target} --data {self.data}"
-        command += f" --weights {self.weights}" if self.weights else ""
         return [
             records.row(
                 name,
                 hist,
                 seed=seed,
                 head=head,
-                directory="" if self.toy or self.divide > 1 else net.base,
-                command=command,
+                directory=self.directory_of(net),
+                command=self.command(target),
                 **more,
             )
-            for seed in (self.seeds if seeds is None else seeds)
+            for seed in seeds
             for head, hist in self.scores(net, seed).items()
         ]

@@ -59,7 +59,7 @@ def seen(
 ) -> list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
     """For each photograph of a figure: the photograph, the truth, and what each net makes of it."""
     source = training.source_of(model_of(nets[0].base).prototxts()["val"])
-    first = 0 if target == "figure4" else 1  # Figure 6 shows others
+    first = 0 if target == "figure4" or len(source.ids) < 2 else 1  # Figure 6 shows others
     ids = source.ids[first :: max(1, len(source.ids) // SHOWN)][:SHOWN]
     ready = [segmenter(order, net) for net in nets]
     found = []
@@ -76,8 +76,7 @@ def rows(order: Order, nets: Sequence[Net], target: str) -> list[dict]:
     shown, classes, made = seen(order, nets, target), len(class_names(order)), []
     for i, net in enumerate(nets):
         hist = sum(score.fast_hist(truth, found[i], classes) for _, truth, found in shown)
-        command = f"python reproduce.py {target} --data {order.data}"
-        made.append(records.row(NAMES[net.base], hist, seed=order.seeds[0], command=command))
+        made.append(records.row(NAMES[net.base], hist, seed=order.seeds[0], command=order.command(target)))
     return made
 
 
@@ -90,7 +89,7 @@ def draw(order: Order, nets: Sequence[Net], target: str) -> list[Path]:
 # Table 3
 
 
-def _years(order: Order) -> list[int]:
+def years(order: Order) -> list[int]:
     """The years whose test images are there."""
     there = [year for year in YEARS if _list(order, year).is_file()]
     if not there:
@@ -117,11 +116,12 @@ def _predictions(order: Order, year: int) -> Path:
 def table3(order: Order) -> list[dict]:
     """A row of FCN-8s: the time of an image, and, where the truth of the test images is known, the scores.
 
-    Segments all test images; those that a run that was stopped has left are not segmented again.
+    Segments all test images; those that a run that was stopped has left are not segmented again, but for the
+    first, of which the time is taken.
     """
-    net = segmenter(order, Net("voc-fcn8s", "voc-fcn8s"))
-    palette, seconds, made, hist = vis.make_palette(256), [], [], None
-    for year in _years(order):
+    fcn8s = Net("voc-fcn8s", "voc-fcn8s")
+    net, palette, seconds, hist = segmenter(order, fcn8s), vis.make_palette(256), [], None
+    for year in years(order):
         ids = read_lines(_list(order, year), "list of test images")
         for name in tqdm(ids, f"segmenting VOC {year} test", unit="image", leave=False, disable=None):
             path = _predictions(order, year) / f"{name}.png"
@@ -137,18 +137,14 @@ def table3(order: Order) -> list[dict]:
             pairs = [(_predictions(order, year) / truth.name, truth) for truth in truths]
             hist = score_folders.score_pairs(pairs, len(class_names(order)))
     times = {"inference_s": float(np.mean(seconds[1 : TIMED + 1] or seconds))}  # the first warms up
-    command = f"python reproduce.py table3 --data {order.data}"
-    directory = "" if order.toy else "voc-fcn8s"
-    made.append(
-        records.row("FCN-8s", hist, seed=order.seeds[0], directory=directory, command=command, times=times)
-    )
-    return made
+    about = {"directory": order.directory_of(fcn8s), "command": order.command("table3"), "times": times}
+    return [records.row("FCN-8s", hist, seed=order.seeds[0], **about)]
 
 
 def archive(order: Order, rows: list[dict]) -> list[Path]:
     """The archives for the evaluation server, checked. Raises DataError, after what was found, if one is not right."""
     made = []
-    for year in _years(order):
+    for year in years(order):
         ids = read_lines(_list(order, year), "list of test images")
         path = order.results / f"voc{year}-comp6-test.tgz"
         submission.pack(_predictions(order, year), ids, path, year)

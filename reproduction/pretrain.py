@@ -1,6 +1,8 @@
 """Train a small classifier on pictures of one object each, and make it convolutional, for nets to start from.
 
-    python -m reproduction.pretrain            in a directory that the workshop has set up; goes on from a snapshot
+    python -m reproduction.pretrain --seed N [--cpu | --gpu N]
+
+in a directory that the workshop has set up; it goes on from a snapshot.
 
 The directory has solver.prototxt with its nets, fcn.prototxt, and where the weights go in the file ``target``.
 Without a solver the weights stay random. Afterwards accuracy.json says how many of the validation pictures were told.
@@ -8,6 +10,7 @@ Without a solver the weights stay random. Afterwards accuracy.json says how many
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -20,6 +23,7 @@ from tqdm import tqdm
 
 import files
 import nets
+import options
 import snapshots
 import surgery
 import training
@@ -53,8 +57,16 @@ def trained(file: str = "solver.prototxt") -> caffe.Net:
 
 def main() -> None:
     """Train, if there is a solver, then write the weights of the convolutional form to where ``target`` says."""
-    fcn = caffe.Net("fcn.prototxt", caffe.TEST)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, required=True, help="of weights that stay random")
+    options.add_device(parser)
+    args = parser.parse_args()
+    caffe.set_random_seed(args.seed)
     with training.one_message():
+        training.choose_device(args.gpu, args.cpu)
+        fcn = caffe.Net("fcn.prototxt", caffe.TEST)
         if Path("solver.prototxt").is_file():
             print(surgery.transplant(fcn, trained()))
         with files.replacing(Path("target").read_text().strip()) as temporary:

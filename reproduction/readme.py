@@ -36,7 +36,12 @@ def recorded(target: str = "*", data: str = "") -> list[dict]:
 
     Raises DataError for a record that is not whole, or was edited.
     """
-    paths = [path for name in RECORDED for path in sorted((RESULTS / name).glob(f"{target}.json"))]
+    paths = [
+        path
+        for name in RECORDED
+        for path in sorted((RESULTS / name).glob(f"{target}.json"))
+        if path.name[0] != "."
+    ]
     return [record for record in map(records.read, paths) if data in ("", record["data"])]
 
 
@@ -103,8 +108,8 @@ def _nets() -> str:
         if source == paper.TABLE5.source:
             said += f" (geometric accuracy {paper.TABLE5.rows[-1].values[-1]:.1f})"
         scored, ours = (
-            " / ".join(filter(None, (_mean_iu(real, each, weights) for each in named)))
-            for weights in ("released", None)
+            " / ".join(filter(None, (_mean_iu(real, each, released) for each in named)))
+            for released in (True, False)
         )
         released = [f"{paper.RELEASED[named[0]]:.1f}"] if named[0] in paper.RELEASED else []
         released += [f"(scored here: {scored})"] if scored else []
@@ -112,11 +117,11 @@ def _nets() -> str:
     return Grid(["directory", "net", "paper", "released", "ours"], lines, "llrrr").markdown()
 
 
-def _mean_iu(found: list[dict], directory: str, weights: str | None) -> str:
-    """What the first record that has the net says, of released weights or of our own (None)."""
+def _mean_iu(found: list[dict], directory: str, released: bool) -> str:
+    """What the first record that has the net says, of released weights or of our own."""
     for record in found:
         rows = [row for row in record["rows"] if row["directory"] == directory]
-        for head in ("score", "score_sem") if record["weights"] == weights else ():
+        for head in ("score", "score_sem") if (record["weights"] == "released") == released else ():
             column = paper.Column("", "metrics", "mean IU", 100, head=head)
             values = [value for row in rows for value in tables.measured([row], row["name"], column)]
             if values:

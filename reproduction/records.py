@@ -5,7 +5,7 @@ A record is a dict with the keys of ``KEYS``:
 target       what was reproduced: table2, figure5, ...
 data         real, or toy (synthetic scenes)
 recipe       paper, heavy, or null
-weights      released where the authors' files were scored, else null
+weights      released (the authors' files were scored), trained (those in the model directories), or null
 rows         a dict for each net and seed, with the keys of ``ROW``; see :func:`row`
 conclusions  a dict for each, with the keys of ``CONCLUSION``; see :func:`conclusion`
 run          what may differ between two equal runs; see :func:`environment`
@@ -33,6 +33,7 @@ import numpy as np
 
 import files
 import score_folders
+from datakit.processes import cores
 from files import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,9 +110,10 @@ def make(
 
 
 def environment(device: str = "cpu", seeds: Sequence[int] = (), seconds: float | None = None) -> dict:
-    """What a run was made with: command line, commit, versions, seeds, device, machine, date, duration in seconds.
+    """What a run was made with: command line, commit, versions, seeds, device, machine, date, and ``seconds``.
 
-    ``device`` is cpu or cuda. The machine is named by its processors; names of hosts and people are not recorded.
+    ``commit``: of the working tree now. ``device`` is cpu, or cuda and a number. The machine is named by its processors; names of hosts and people are not
+    recorded. ``seconds``: of this command up to the record; what runs took that were stopped before is not in it.
     """
     commit, dirty = _commit()
     return {
@@ -134,8 +136,7 @@ def environment(device: str = "cpu", seeds: Sequence[int] = (), seconds: float |
 
 def machine(device: str = "cpu") -> str:
     """The name of the machine: its GPU where ``device`` is cuda, the model of its processor, and its cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    names = [f"{cpu_model()}, {cores} cores"]
+    names = [f"{cpu_model()}, {cores()} cores"]
     if device.startswith("cuda"):
         import torch
 
@@ -203,7 +204,9 @@ def differences(a: Mapping, b: Mapping) -> list[str]:
 
 def _differ(a, b, where: str):
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for key in sorted({*a, *b} - {"run", "times"}):
+        # whether a conclusion about times holds is a matter of time, too
+        timed = {"run", "times"} | ({"holds"} if "times" in a and "holds" in a else set())
+        for key in sorted({*a, *b} - timed):
             yield from _differ(a.get(key), b.get(key), f"{where}.{key}" if where else key)
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for i, pair in enumerate(zip(a, b, strict=True)):
@@ -230,6 +233,8 @@ def _check_row(path, where: str, row: dict) -> None:
         raise _fault(path, f"{where}.metrics", "have no confusion matrix beside them")
     if matrix is None:
         return
+    if not row["metrics"]:
+        raise _fault(path, f"{where}.metrics", "are missing beside a confusion matrix")
     lines = matrix if isinstance(matrix, list) else []
     square = lines and all(isinstance(line, list) and len(line) == len(lines) for line in lines)
     if not square or not all(type(value) is int and value >= 0 for line in lines for value in line):

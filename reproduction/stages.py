@@ -11,11 +11,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from datakit.processes import cores
 from files import DataError
 from reproduction.workshop import DONE, ROOT, Stage
 
@@ -23,17 +23,10 @@ LOG = "log.txt"
 _ITERATION = re.compile(rb"^Iteration (\d+)", re.M)
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run(
-    stages: Sequence[Stage], jobs: int, options: Sequence[str] = (), env: Mapping[str, str] | None = None
-) -> None:
+def run(stages: Sequence[Stage], jobs: int, options: Sequence[str] = ()) -> None:
     """Do all ``stages`` that are not done, up to ``jobs`` at once, each after those that it comes after.
 
-    ``options`` go to every solve.py, ``env`` to every process. The same stage may be listed more than once.
+    ``options`` are those of the device, which every script takes. The same stage may be listed more than once.
     Raises DataError with the end of its log when a stage fails; the others are stopped then.
     """
     waiting = {stage.key: stage for stage in stages if not stage.done()}
@@ -53,7 +46,7 @@ def run(
             for stage in ready[: jobs - len(running)]:
                 del waiting[stage.key]
                 threads = max(1, cores() // jobs)
-                running[stage.key] = Running(stage, options, {**os.environ, **(env or {})}, threads)
+                running[stage.key] = Running(stage, options, threads)
             time.sleep(0.2)
             for key, each in list(running.items()):
                 if each.ended():
@@ -79,19 +72,22 @@ def _behind(stage: Stage, others) -> int:
 class Running:
     """A stage under way."""
 
-    def __init__(self, stage: Stage, options: Sequence[str], env: Mapping[str, str], threads: int):
+    def __init__(self, stage: Stage, options: Sequence[str], threads: int):
         self.stage, self.began = stage, time.monotonic()
-        script = list(stage.command)
-        if script[0] != "-m":
-            script += options
-        command = [sys.executable, "-m", "reproduction.child", str(os.getpid()), *script]
-        path = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+        child = [sys.executable, "-m", "reproduction.child", str(os.getpid())]
+        command = [*child, *stage.command, *options]
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with open(stage.directory / LOG, "ab") as log:
             self.start = log.tell()
             self.process = subprocess.Popen(
                 command,
                 cwd=stage.directory,
-                env={**env, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    "OMP_NUM_THREADS": str(threads),
+                    "PYTHONUNBUFFERED": "1",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -138,8 +134,3 @@ class Running:
         """End it."""
         self.process.kill()
         self.process.wait()
-
-
-def clear(stage_directory: Path) -> None:
-    """Forget that a stage is done."""
-    (stage_directory / DONE).unlink(missing_ok=True)

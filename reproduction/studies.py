@@ -22,7 +22,7 @@ ROUNDS = 6  # how often each run is scored
 
 
 def sampling_nets(order: Order) -> list[Net]:
-    """FCN-32s with each sampling, for a quarter of its usual training."""
+    """FCN-32s with each sampling; in the miniature for a quarter of its usual training."""
     return [
         Net(
             f"sampling-{round(100 * p)}",
@@ -51,8 +51,8 @@ def sampling_rows(order: Order) -> list[dict]:
         hist = np.array(watching.read_record(folder)["heads"]["score"]["confusion"], np.int64)
         facts = {f"loss per pixel at {row['iteration']}": row["loss_per_pixel"] for row in scored}
         times = {f"seconds at {row['iteration']}": row["seconds"] for row in scored}
-        command = f"python reproduce.py figure5 --data {order.data}"
-        rows.append(records.row(label, hist, seed=seed, command=command, facts=facts, times=times))
+        row = records.row(label, hist, seed=seed, command=order.command("figure5"), facts=facts, times=times)
+        rows.append(row)
     return rows
 
 

@@ -22,7 +22,6 @@ from tqdm import tqdm
 import nets
 import surgery
 from files import DataError
-from reproduction.architecture import ROOT, TABLE_1
 
 
 class Watch:
@@ -145,42 +144,6 @@ def forward(models: Mapping[str, object], size=(500, 500), trials: int = 20, tim
     return _measured(take_turns(jobs, trials, "forward", timer), size)
 
 
-def training(models: Mapping[str, object], size=(500, 500), trials: int = 3, timer=caffe.Timer) -> dict:
-    """Times of a training iteration (forward and backward, without the update), as :func:`forward` gives them.
-
-    ``models``: name → model directory, or the NetParameter of a training net whose data layer has the tops
-    ``data`` (3 channels) and ``label``; an image and its truth take its place.
-    """
-    built = {}
-    for name, model in models.items():
-        built[name] = fill(build(_with_inputs(_param(model, "train"), size), caffe.TRAIN))
-    image = noise((1, 3, *size))
-    label = np.broadcast_to(np.arange(size[1]) * 21 // size[1], (1, 1, *size))
-
-    def job(net):
-        def run(watch):
-            put(net, image)
-            put(net, label, "label")
-            net.clear_param_diffs()
-            with watch:
-                net.forward()
-                net.backward()
-
-        return run
-
-    jobs = {name: job(net) for name, net in built.items()}
-    return _measured(take_turns(jobs, trials, "forward and backward", timer), size)
-
-
-def table_1(trials: int = 20, trainings: int = 3) -> dict:
-    """Table 1's times: {"forward": :func:`forward`, "training": :func:`training`} of its three nets at 500x500.
-
-    Less than two minutes on two idle cores; 6 GB of memory, for three nets in training at once.
-    """
-    models = {name: ROOT / directory for name, directory in TABLE_1.items()}
-    return {"forward": forward(models, trials=trials), "training": training(models, trials=trainings)}
-
-
 def _measured(times: dict[str, list[float]], size) -> dict:
     return {
         "size": list(size),
@@ -198,20 +161,3 @@ def _param(model, stem: str) -> caffe_pb2.NetParameter:
     if isinstance(model, caffe_pb2.NetParameter):
         return model
     return nets.read_prototxt(Path(model) / f"{stem}.prototxt", caffe_pb2.NetParameter())
-
-
-def _with_inputs(param: caffe_pb2.NetParameter, size) -> caffe_pb2.NetParameter:
-    """``param`` with inputs in the place of its data layer."""
-    made = caffe_pb2.NetParameter()
-    made.CopyFrom(param)
-    tops = list(made.layer[0].top)
-    if tops != ["data", "label"]:
-        raise DataError(
-            f"the training net {param.name!r} starts with the tops {tops}; an iteration is timed for nets that start "
-            "with a data layer of the tops 'data' and 'label'"
-        )
-    inputs = caffe_pb2.LayerParameter(name="data", type="Input", top=tops)
-    for channels in (3, 1):
-        inputs.input_param.shape.add().dim.extend((1, channels, *size))
-    made.layer[0].CopyFrom(inputs)
-    return made

@@ -52,11 +52,10 @@ class Net:
 class Stage:
     """Something to do in a directory, by a script there or a module, after other stages; ``images`` is how much.
 
-    ``key`` names it among all, ``label`` in messages.
+    ``key`` names it among all.
     """
 
     key: str
-    label: str
     directory: Path
     command: tuple[str, ...]
     after: tuple[str, ...] = ()
@@ -121,6 +120,7 @@ def place(directory: Path, texts: Mapping[str, str], above: Mapping[str, str] | 
     except (OSError, ValueError):
         same = False
     if not same:
+        (directory / PLAN).unlink(missing_ok=True)  # first: what is half removed is nothing to go on from
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         for name, text in texts.items():
@@ -135,6 +135,8 @@ class Workshop:
 
     ``recipe``: paper or heavy. ``seed``: of all that is random (None: as the project's files have it). ``shorten``:
     every training this many times as short. ``divide``: nets so many times as narrow, which start from random weights.
+    ``data``: the folder of real data sets; with another all is made anew. ``needs``: files of weights that the nets
+    added so far want to start from.
     """
 
     root: Path
@@ -142,6 +144,8 @@ class Workshop:
     seed: int | None = None
     shorten: int = 1
     divide: int = 1
+    data: str = ""
+    needs: set[Path] = field(default_factory=set)
     plans: dict[str, str] = field(default_factory=dict)
 
     def key(self, name: str) -> str:
@@ -150,15 +154,14 @@ class Workshop:
     def add(self, net: Net) -> list[Stage]:
         """Set up a net's directory; the stages to get it, those that it comes after first."""
         before, parents = self.ancestors(net)
-        above = [f"{parent}" for parent in parents]
-        texts = self.texts(net)
+        texts = self.texts(net) | ({"data.txt": f"{self.data}\n"} if self.data else {})
         directory = self.root / net.name
-        self.plans[net.name] = place(directory, texts, {name: self.plans[name] for name in above})
+        self.plans[net.name] = place(directory, texts, {name: self.plans[name] for name in parents})
         solver = text_format.Parse(texts["solver.prototxt"], caffe_pb2.SolverParameter())
         batch = max(solver.iter_size, 1)
         command = ("solve.py", "--resume", "--rounds", str(net.rounds))
-        after = tuple(self.key(name) for name in above)
-        stage = Stage(self.key(net.name), net.name, directory, command, after, solver.max_iter * batch, batch)
+        after = tuple(self.key(name) for name in parents)
+        stage = Stage(self.key(net.name), directory, command, after, solver.max_iter * batch, batch)
         return [*before, stage]
 
     def ancestors(self, net: Net) -> tuple[list[Stage], list[str]]:
@@ -189,7 +192,9 @@ class Workshop:
         link = self.root / "ilsvrc-nets"
         if not link.exists():
             self.root.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(os.path.relpath(ROOT / "ilsvrc-nets", self.root))
+            link.unlink(missing_ok=True)  # one that leads nowhere: the project was moved
+            link.symlink_to(os.path.relpath(ROOT / "ilsvrc-nets", self.root.resolve()))
+        self.needs.add(ROOT / "ilsvrc-nets" / f"{name}-fcn.caffemodel")
         return [], []
 
     def pretrained(self, name, fcn, texts: Mapping[str, str], work: int = 1, batch: int = 1):
@@ -199,8 +204,8 @@ class Workshop:
         files.write(self.root / "ilsvrc-nets" / f"{name}-fcn.prototxt", prototxt.encode())
         target = f"../ilsvrc-nets/{name}-fcn.caffemodel\n"
         self.plans[name] = place(self.root / name, {**texts, "fcn.prototxt": prototxt, "target": target})
-        command = ("-m", "reproduction.pretrain")
-        return [Stage(self.key(name), name, self.root / name, command, (), work, batch)], [name]
+        command = ("-m", "reproduction.pretrain", "--seed", str(1337 if self.seed is None else self.seed))
+        return [Stage(self.key(name), self.root / name, command, (), work, batch)], [name]
 
     def model(self, net: Net) -> nets.Model:
         """The net's model, with the changes of this workshop and its own."""

@@ -191,7 +191,7 @@ def test_fill_keeps_the_spread_and_makes_upsampling_bilinear():
     assert kernel[3, 3].sum() == pytest.approx(4) and not kernel[3, 4].any()
 
 
-def test_forward_and_training_are_timed_for_each_net():
+def test_forward_is_timed_for_each_net():
     made = {name: narrow_prototxts(name) for name in ("voc-fcn-alexnet", "voc-fcn32s")}
     deploy = {name: params["deploy"] for name, params in made.items()}
     found = timing.forward(deploy, (40, 60), 2)
@@ -199,30 +199,23 @@ def test_forward_and_training_are_timed_for_each_net():
     assert found["threads"] >= 1
     for each in found["nets"].values():
         assert each["trials"] == 2 and 0 < each["min_ms"] <= each["median_ms"] <= each["max_ms"]
-    ticking = timing.training({name: params["train"] for name, params in made.items()}, (40, 60), 1, Ticks)
+    ticking = timing.forward(deploy, (40, 60), 1, Ticks)
     assert {each["mean_ms"] for each in ticking["nets"].values()} == {1.0}
 
 
-def test_the_nets_run_forward_at_the_size_and_backward_to_every_weight(monkeypatch):
+def test_the_nets_run_forward_at_the_size(monkeypatch):
     built = []
     original = timing.build
     monkeypatch.setattr(timing, "build", lambda *args: built.append(original(*args)) or built[-1])
     made = narrow_prototxts("voc-fcn-alexnet")
     timing.forward({"a": made["deploy"]}, (40, 60), 1)
-    timing.training({"a": made["train"]}, (40, 60), 1)
-    deploy, train = built
+    (deploy,) = built
     assert deploy.blobs["score"].data.shape == (1, 21, 40, 60) and deploy.blobs["score"].data.std() > 0
-    assert train.blobs["label"].data.max() == 20 and 0 < train.blobs["loss"].data < 100
-    assert all(
-        np.isfinite(blobs[0].diff).all() and blobs[0].diff.any() for blobs in list(train.params.values())[:-1]
-    )
 
 
 def test_what_cannot_be_timed_is_named(tmp_path):
     with pytest.raises(DataError, match=r"deploy\.prototxt does not exist"):
         timing.forward({"a": tmp_path})
-    with pytest.raises(DataError, match="'data' and 'label'"):
-        timing.training({"a": narrow_prototxts("siftflow-fcn32s")["train"]})
 
 
 # section 3.1
