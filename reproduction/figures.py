@@ -89,12 +89,15 @@ def comparison(
     return _save(figure, stem)
 
 
-def convergence(stem: str | os.PathLike, curves: Mapping[str, Sequence[Curve]]) -> list[Path]:
+def convergence(
+    stem: str | os.PathLike, curves: Mapping[str, Sequence[Curve]], ylabel: str = "loss per pixel"
+) -> list[Path]:
     """Figure 5: loss per pixel against iterations (left) and relative wall time (right), a curve for each sampling.
 
     ``curves``: label → (iterations, seconds so far, losses per pixel) of each seed, of equal iterations. Drawn is the
     mean over seeds, smoothed, with the mean itself faint behind it. The first, training on full images,
-    is the measure of time: 1 is its whole run, where the right panel ends. Returns the paths of the files.
+    is the measure of time: 1 is its whole run, where the right panel ends. Curves of few points, which were smoothed
+    by what they are means of, are drawn as they are. Returns the paths of the files.
     """
     pyplot = _pyplot()
     means = {label: _mean(seeds) for label, seeds in curves.items()}
@@ -105,7 +108,7 @@ def convergence(stem: str | os.PathLike, curves: Mapping[str, Sequence[Curve]]) 
     )
     shown = []
     for (label, (steps, taken, losses)), color, style in zip(means.items(), COLORS, STYLES, strict=False):
-        smooth = smoothed(losses)
+        smooth = smoothed(losses) if len(losses) >= 40 else losses
         for axes, x in zip(panels, (steps, taken / whole), strict=True):
             axes.plot(x, losses, color=color, alpha=0.22, linewidth=0.8)
             axes.plot(x, smooth, color=color, linestyle=style, linewidth=2, label=label)
@@ -114,7 +117,7 @@ def convergence(stem: str | os.PathLike, curves: Mapping[str, Sequence[Curve]]) 
     room = 0.06 * (shown.max() - shown.min())
     panels[0].set(
         xlabel="iterations",
-        ylabel="loss per pixel",
+        ylabel=ylabel,
         xlim=(0, last),
         ylim=(shown.min() - room, shown.max() + room),
     )

@@ -112,8 +112,9 @@ def make(
 def environment(device: str = "cpu", seeds: Sequence[int] = (), seconds: float | None = None) -> dict:
     """What a run was made with: command line, commit, versions, seeds, device, machine, date, and ``seconds``.
 
-    ``commit``: of the working tree now. ``device`` is cpu, or cuda and a number. The machine is named by its processors; names of hosts and people are not
-    recorded. ``seconds``: of this command up to the record; what runs took that were stopped before is not in it.
+    ``commit``: of the working tree now. ``device`` is cpu, or cuda and a number. The machine is named by its
+    processors; names of hosts and people are not recorded. ``seconds``: of this command up to the record; what runs
+    took that were stopped before is not in it.
     """
     commit, dirty = _commit()
     return {

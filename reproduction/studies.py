@@ -11,24 +11,33 @@ from tqdm import tqdm
 import images
 import training
 import watching
-from reproduction import figures, records, toyset
+from reproduction import figures, miniature, records, toyset
+from reproduction.miniature import LESSONS
 from reproduction.order import Order
 from reproduction.workshop import Net, model_of
 
 FULL = "full images"
 # label → the probability with which a cell counts; as many times more images are in an update
 SAMPLINGS = {FULL: 1.0, "50% sampling": 0.5, "25% sampling": 0.25}
-ROUNDS = 6  # how often each run is scored
+ROUNDS = 10  # how often each run is scored
+BATCH = 20  # images of an update on whole images, as in the paper
+UPDATES = 50  # in the miniature; each costs 1/p times as much
 
 
 def sampling_nets(order: Order) -> list[Net]:
-    """FCN-32s with each sampling; in the miniature for a quarter of its usual training."""
+    """FCN-32s with each sampling: the minibatch of the paper, and as many more images as fewer of their cells count.
+
+    With fewer images an update, chance says which is ahead.
+    """
+    longer, batch = 1.0, 1.0
+    if order.toy:
+        longer, batch = UPDATES * miniature.BATCH / LESSONS["voc-fcn32s"].images, BATCH / miniature.BATCH
     return [
         Net(
             f"sampling-{round(100 * p)}",
             "voc-fcn32s",
-            longer=0.25,
-            batch=round(1 / p),
+            longer=longer,
+            batch=round(batch / p),
             rounds=ROUNDS,
             changes={"sampling": p},
         )
@@ -82,13 +91,13 @@ def sampling_conclusions(order: Order, rows: list[dict]) -> list[dict]:
 
 
 def sampling_figure(order: Order, rows: list[dict]) -> list[Path]:
-    """Figure 5, from the tables that the runs left."""
+    """Figure 5, of the validation losses in the tables that the runs left: the training loss is one image's."""
     curves: dict[str, list] = {}
     for label, _, folder in _runs(order):
-        table = watching.read_train(folder)
+        table = watching.read_scores(folder)
         columns = ("iteration", "seconds", "loss_per_pixel")
         curves.setdefault(label, []).append(tuple([row[each] for row in table] for each in columns))
-    return figures.convergence(order.results / "figure5", curves)
+    return figures.convergence(order.results / "figure5", curves, "validation loss per pixel")
 
 
 PLAIN = "FCN-32s"
