@@ -144,13 +144,13 @@ class Order:
             raise DataError(f"{error}. To have it made again: remove {directory}") from None
         return {head: np.array(each["confusion"], np.int64) for head, each in found.items()}
 
-    def command(self, target: str) -> str:
-        """The command line that makes a target's record as this order does."""
+    def command(self, target: str, seeds: Sequence[int | None]) -> str:
+        """The command line that makes a target's record as this order does, on these seeds."""
         words = [f"python reproduce.py {target} --data {self.data}"]
         words += [f"--weights {self.weights}"] if self.weights else []
         words += [f"--recipe {self.recipe}"] if self.recipe != "paper" else []
-        seeds = [seed for seed in self.seeds if seed is not None]
-        words += [f"--seeds {','.join(map(str, seeds))}"] if seeds and not (self.toy and seeds == [1]) else []
+        given = [seed for seed in seeds if seed is not None]
+        words += [f"--seeds {','.join(map(str, given))}"] if given and not (self.toy and given == [1]) else []
         words += [f"--{name} {value}" for name in ("shorten", "divide") if (value := getattr(self, name)) > 1]
         return " ".join(words)
 
@@ -167,7 +167,7 @@ class Order:
                 seed=seed,
                 head=head,
                 directory=self.directory_of(net),
-                command=self.command(target),
+                command=self.command(target, seeds),
                 **more,
             )
             for seed in seeds

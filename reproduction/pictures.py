@@ -76,7 +76,11 @@ def rows(order: Order, nets: Sequence[Net], target: str) -> list[dict]:
     shown, classes, made = seen(order, nets, target), len(class_names(order)), []
     for i, net in enumerate(nets):
         hist = sum(score.fast_hist(truth, found[i], classes) for _, truth, found in shown)
-        made.append(records.row(NAMES[net.base], hist, seed=order.seeds[0], command=order.command(target)))
+        made.append(
+            records.row(
+                NAMES[net.base], hist, seed=order.seeds[0], command=order.command(target, order.seeds[:1])
+            )
+        )
     return made
 
 
@@ -137,7 +141,11 @@ def table3(order: Order) -> list[dict]:
             pairs = [(_predictions(order, year) / truth.name, truth) for truth in truths]
             hist = score_folders.score_pairs(pairs, len(class_names(order)))
     times = {"inference_s": float(np.mean(seconds[1 : TIMED + 1] or seconds))}  # the first warms up
-    about = {"directory": order.directory_of(fcn8s), "command": order.command("table3"), "times": times}
+    about = {
+        "directory": order.directory_of(fcn8s),
+        "command": order.command("table3", order.seeds[:1]),
+        "times": times,
+    }
     return [records.row("FCN-8s", hist, seed=order.seeds[0], **about)]
 
 

@@ -65,6 +65,9 @@ def _table1() -> str:
 
 def _conclusions_toy() -> str:
     found = [each for each in recorded(data="toy") if each["conclusions"]]
+    found.sort(
+        key=lambda each: not each["target"].startswith("table")
+    )  # what was trained for, before what was measured
     return tables.conclusions(found).markdown() if found else _missing("python reproduce.py all --data toy")
 
 

@@ -60,7 +60,8 @@ def sampling_rows(order: Order) -> list[dict]:
         hist = np.array(watching.read_record(folder)["heads"]["score"]["confusion"], np.int64)
         facts = {f"loss per pixel at {row['iteration']}": row["loss_per_pixel"] for row in scored}
         times = {f"seconds at {row['iteration']}": row["seconds"] for row in scored}
-        row = records.row(label, hist, seed=seed, command=order.command("figure5"), facts=facts, times=times)
+        command = order.command("figure5", order.seeds)
+        row = records.row(label, hist, seed=seed, command=command, facts=facts, times=times)
         rows.append(row)
     return rows
 

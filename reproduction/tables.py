@@ -230,5 +230,5 @@ def _case(case: Mapping, unit: str) -> str:
     if unit == "%":
         said = [f"{name} {100 * value:.1f}" for name, value in values.items()]
     else:
-        said = [f"{name} {value:.3g}{f' {unit}' if unit else ''}" for name, value in values.items()]
+        said = [f"{name} {value:.3g} {unit}".strip() for name, value in values.items()]
     return f"{', '.join(said)}: {'holds' if case['holds'] else 'DOES NOT HOLD'}"

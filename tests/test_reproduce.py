@@ -179,11 +179,10 @@ def test_what_must_not_be_mixed_has_folders_of_its_own(tmp_path):
         Order("real", gpu=0), Order("real", shorten=2), Order("real", divide=2),
     ]  # fmt: skip
     assert len({order.home for order in orders}) == len({order.kind for order in orders}) == len(orders)
-    about = {"shorten": 50, "recipe": "heavy", "seeds": (1, 2)}
-    assert Order("real", **about).command("table2") == (
+    assert Order("real", "heavy", shorten=50).command("table2", (1, 2)) == (
         "python reproduce.py table2 --data real --recipe heavy --seeds 1,2 --shorten 50"
     )
-    assert Order("toy", seeds=(1,)).command("table2") == "python reproduce.py table2 --data toy"
+    assert Order("toy").command("table2", (1,)) == "python reproduce.py table2 --data toy"
     net = Net("voc-fcn8s", "voc-fcn8s")
     assert (
         Order("real").directory_of(net) == "voc-fcn8s" and Order("real", shorten=50).directory_of(net) == ""
