@@ -15,7 +15,7 @@ help:                ## this list
 demo: $(READY)       ## train mini-fcn8s on three photographs, score it, segment them: demo/out/
 	@$(BIN)/python demo/demo.py
 
-test: $(READY)       ## run every test (ten minutes on two cores)
+test: $(READY)       ## run every test (a quarter of an hour on two cores)
 	$(BIN)/python -m pytest --ignore=tests/parity/test_parity.py
 
 # The original Caffe. It says which Debian packages it needs; with INSTALL=1, or as CI, it installs them.

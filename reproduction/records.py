@@ -278,7 +278,10 @@ def _command() -> str:
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    """The commit of the working tree, and whether files that it has were changed; (None, None) without git."""
+    """The commit of the working tree, and whether files that it has were changed, results aside.
+
+    (None, None) without git.
+    """
 
     def git(*words) -> str:
         command = ["git", "-C", str(ROOT), *words]
@@ -287,7 +290,9 @@ def _commit() -> tuple[str | None, bool | None]:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
             return None, None  # unpacked inside of another repository
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        # what other records of the same run change is no change of the code
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+        return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None, None
 
