@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# To be held while Python reads a literal, as the header of a .npy file is one: in 3.11 its parser counts its depth
+# for all threads together, and now and then two at once end in "SystemError: AST constructor recursion depth mismatch"
+LITERALS = threading.Lock()
 
 
 class DataError(RuntimeError):

@@ -10,7 +10,7 @@ from typing import Any
 
 import caffe
 
-from files import DataError
+from files import LITERALS, DataError
 
 REQUIRED = object()
 
@@ -93,7 +93,8 @@ class ParamLayer(caffe.Layer):
         """``param_str`` as a dictionary with the defaults filled in; DataError for a wrong key or value."""
         where = f"{self.who()}: param_str"
         try:
-            given = ast.literal_eval(self.param_str)
+            with LITERALS:
+                given = ast.literal_eval(self.param_str)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
             raise DataError(
                 f"{where} {self.param_str!r} is no Python dictionary of constants: {error}"

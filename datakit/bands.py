@@ -12,7 +12,7 @@ from PIL import Image
 
 import images
 from datakit import archives
-from files import DataError
+from files import LITERALS, DataError
 
 ARRAY = ".npy"
 
@@ -53,7 +53,8 @@ def look(path: Path) -> Photo:
 def load_array(path: str | os.PathLike) -> np.ndarray:
     """The image in a NumPy file, H x W or H x W x C of whole or real numbers, as H x W x C. DataError for others."""
     try:
-        array = np.load(path, allow_pickle=False)
+        with LITERALS:
+            array = np.load(path, allow_pickle=False)
         shape, kind = array.shape, array.dtype.kind
     except (OSError, ValueError, EOFError, AttributeError) as error:
         raise DataError(f"image {os.fspath(path)} is no array that NumPy can read: {error}") from None
