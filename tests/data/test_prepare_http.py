@@ -187,7 +187,7 @@ def test_killed_at_random_moments_it_finishes_when_run_again(name, kills, servin
 
 def test_ctrl_c_says_how_to_go_on_and_the_next_run_does(serving, undisturbed):
     archive = SETS["sift-flow"][0]
-    server, here = serving({archive: Behaviour(rate=20_000)})
+    server, here = serving({archive: Behaviour(rate=6_000)})
     process = here.start("sift-flow", "all")
     downloads, end = here.root / "sift-flow/downloads", time.time() + 20
     while time.time() < end and not any(path.stat().st_size > 4000 for path in downloads.glob("*.part")):
