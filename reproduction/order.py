@@ -21,7 +21,7 @@ from reproduction.workshop import ROOT, Net, Stage, Workshop, place
 RELEASED_FROM = "python data/released/prepare.py get {}"
 
 
-@dataclass
+@dataclass(eq=False)  # itself a key: what was made for an order is not made for it twice
 class Order:
     """The options of ``reproduce.py``, and where things are.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -54,14 +54,15 @@ def class_names(order: Order) -> list[str]:
     return toyset.class_names() if order.toy else feed.class_names("pascal")
 
 
+@cache
 def seen(
-    order: Order, nets: Sequence[Net], target: str
+    order: Order, models: tuple[str, ...], target: str
 ) -> list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]]:
     """For each photograph of a figure: the photograph, the truth, and what each net makes of it."""
-    source = training.source_of(model_of(nets[0].base).prototxts()["val"])
+    source = training.source_of(model_of(models[0]).prototxts()["val"])
     first = 0 if target == "figure4" or len(source.ids) < 2 else 1  # Figure 6 shows others
     ids = source.ids[first :: max(1, len(source.ids) // SHOWN)][:SHOWN]
-    ready = [segmenter(order, net) for net in nets]
+    ready = [segmenter(order, Net(model, model)) for model in models]
     found = []
     for name in ids:
         photograph = source.path("data", name)
@@ -71,23 +72,22 @@ def seen(
     return found
 
 
-def rows(order: Order, nets: Sequence[Net], target: str) -> list[dict]:
+def rows(order: Order, models: tuple[str, ...], target: str) -> list[dict]:
     """A row for each net: its scores on the photographs that are shown."""
-    shown, classes, made = seen(order, nets, target), len(class_names(order)), []
-    for i, net in enumerate(nets):
+    shown, classes, made = seen(order, models, target), len(class_names(order)), []
+    for i, model in enumerate(models):
         hist = sum(score.fast_hist(truth, found[i], classes) for _, truth, found in shown)
-        made.append(
-            records.row(
-                NAMES[net.base], hist, seed=order.seeds[0], command=order.command(target, order.seeds[:1])
-            )
-        )
+        command = order.command(target, order.seeds[:1])
+        made.append(records.row(NAMES[model], hist, seed=order.seeds[0], command=command))
     return made
 
 
-def draw(order: Order, nets: Sequence[Net], target: str) -> list[Path]:
+def draw(order: Order, models: tuple[str, ...], target: str) -> list[Path]:
     """The figure, as PNG and PDF."""
-    columns = [NAMES[net.base] for net in nets]
-    return figures.comparison(order.results / target, seen(order, nets, target), columns, class_names(order))
+    columns = [NAMES[model] for model in models]
+    return figures.comparison(
+        order.results / target, seen(order, models, target), columns, class_names(order)
+    )
 
 
 # Table 3

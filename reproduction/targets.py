@@ -167,12 +167,23 @@ def _table1_rows(order: Order) -> list[dict]:
     return rows
 
 
-def _pascal_nets(order: Order) -> list[Net]:
-    return [net for net in map(_own, ("voc-fcn32s", "voc-fcn16s", "voc-fcn8s")) if order.has(net)]
-
-
 def _own(directory: str) -> Net:
     return Net(directory, directory)
+
+
+def comparison(name: str, about: str, *directories: str) -> Target:
+    """A figure of photographs as these nets see them, and as they are."""
+
+    def models(order: Order) -> tuple[str, ...]:
+        return tuple(each for each in directories if order.has(_own(each)))
+
+    return Target(
+        name,
+        about,
+        lambda order: [_own(each) for each in models(order)],
+        lambda order: pictures.rows(order, models(order), name),
+        draw=lambda order, rows: pictures.draw(order, models(order), name),
+    )
 
 
 TARGETS = {
@@ -222,12 +233,12 @@ TARGETS = {
             data=("sift-flow/Images",),
             toy=("sift-flow", "crops"),
         ),
-        Target(
+        comparison(
             "figure4",
             "photographs as FCN-32s, 16s and 8s see them, and as they are",
-            _pascal_nets,
-            lambda order: pictures.rows(order, _pascal_nets(order), "figure4"),
-            draw=lambda order, rows: pictures.draw(order, _pascal_nets(order), "figure4"),
+            "voc-fcn32s",
+            "voc-fcn16s",
+            "voc-fcn8s",
         ),
         Target(
             "figure5",
@@ -239,13 +250,7 @@ TARGETS = {
             every_seed=True,
             trains=True,
         ),
-        Target(
-            "figure6",
-            "photographs as FCN-8s sees them, and as they are",
-            lambda order: [_own("voc-fcn8s")],
-            lambda order: pictures.rows(order, [_own("voc-fcn8s")], "figure6"),
-            draw=lambda order, rows: pictures.draw(order, [_own("voc-fcn8s")], "figure6"),
-        ),
+        comparison("figure6", "photographs as FCN-8s sees them, and as they are", "voc-fcn8s"),
         Target(
             "section31",
             "every patch on its own, against one pass over the whole image",

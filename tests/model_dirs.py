@@ -1,7 +1,6 @@
 """Copies of the model directories in a scratch tree with its own data, for tests that run the scripts."""
 
 import contextlib
-import importlib.util
 import io
 import os
 import runpy
@@ -26,35 +25,14 @@ from trees import (
 )
 
 import nets
-import training
 import trunks
+from reproduction.workshop import model_of
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = sorted(path.parent.name for path in ROOT.glob("*/solve.py"))
 BUILDER_FIELDS = {"divide": 16, "from_scratch": True}  # narrow nets, that start from random weights
 SIZES = ((40, 48), (35, 44), (40, 48))
 IGNORED = shutil.ignore_patterns("snapshot", "__pycache__", "*.caffemodel")
-
-
-def model_of(name):
-    """The ``MODEL`` of a directory's net.py."""
-    spec = importlib.util.spec_from_file_location(f"net_{name.replace('-', '_')}", ROOT / name / "net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.MODEL
-
-
-def parents_of(name):
-    """The parents that a directory's solve.py names."""
-    called = []
-    original = training.main
-    training.main = lambda file, *parents, **steps: called.append(parents)
-    try:
-        runpy.run_path(str(ROOT / name / "solve.py"), run_name="__main__")
-    finally:
-        training.main = original
-    (parents,) = called
-    return parents
 
 
 def scratch(tmp_path, name, narrow=True, content=None, dropout=0.5):

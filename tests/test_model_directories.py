@@ -18,7 +18,6 @@ from model_dirs import (
     make_parent,
     narrow_prototxts,
     parameters,
-    parents_of,
     random_weights,
     run,
     scratch,
@@ -28,6 +27,7 @@ from PIL import Image
 import infer
 import nets
 import surgery
+from reproduction.workshop import parents_of
 
 SCORES = ("pixel accuracy", "mean accuracy", "mean IU", "f.w. IU")
 

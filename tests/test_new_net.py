@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from model_dirs import call, model_of, narrow_trunk, parameters, random_weights
+from model_dirs import call, narrow_trunk, parameters, random_weights
 from PIL import Image
 
 import nets
@@ -21,6 +21,7 @@ import vis
 from datakit.model_texts import BASES
 from datakit.weights import RELEASED
 from files import DataError
+from reproduction.workshop import model_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (33, 40)

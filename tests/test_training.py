@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from model_dirs import make_parent, narrow_prototxts, parameters, parents_of, random_weights, run, scratch
+from model_dirs import make_parent, narrow_prototxts, parameters, random_weights, run, scratch
 from trees import items, sbd_tree, voc_tree
 
 import layers
@@ -22,6 +22,7 @@ import nets
 import surgery
 import training
 from files import DataError
+from reproduction.workshop import parents_of
 
 NET = """
 layer {{ name: "data" type: "Input" top: "x" input_param {{ shape {{ dim: 1 dim: 3 dim: 4 dim: 4 }} }} }}

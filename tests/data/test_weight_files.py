@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
-from model_dirs import ALL, ROOT, narrow_prototxts, parents_of, random_weights
+from model_dirs import ALL, ROOT, narrow_prototxts, random_weights
 
 import infer
 import nets
@@ -25,6 +25,7 @@ from datakit import command
 from datakit.archives import Sources
 from datakit.checks import Table
 from datakit.weights import ALEXNET, BERKELEY, CLASSIFIERS, OXFORD, RELEASED
+from reproduction.workshop import parents_of
 
 PUBLISHED = {**CLASSIFIERS, "alexnet": ALEXNET, **RELEASED}
 STUB = b"version https://git-lfs.github.com/spec/v1\n".ljust(134, b".")  # what a server once sent for VGG16
