@@ -24,14 +24,11 @@ def in_processes(function: Callable, jobs: Sequence[tuple], what: str, unit: str
     """
     if not jobs:
         return
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # NumPy's own threads would get into the processes' way
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(cores(), len(jobs)), context, initializer=_follow_parent)
     try:
-        with (
-            _no_interrupts()
-        ):  # processes that start now inherit that: interrupts are for this one to pass on
+        with _no_interrupts(), _one_thread_each():  # the processes start here, and inherit both
             futures = [pool.submit(function, *job) for job in jobs]
         for future in tqdm(as_completed(futures), what, len(futures), leave=False, unit=unit, disable=None):
             future.result()
@@ -65,7 +62,20 @@ def _follow_parent() -> None:
 
 
 @contextmanager
+def _one_thread_each():
+    """NumPy's own threads would get into the processes' way; this process, and what else it starts, keep theirs."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+
+
+@contextmanager
 def _no_interrupts():
+    """Interrupts are for this process to pass on."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

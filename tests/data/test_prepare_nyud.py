@@ -767,6 +767,21 @@ def test_a_process_that_is_killed_ends_the_work_with_a_message(tmp_path):
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
+def test_the_processes_have_one_thread_each_and_whatever_else_is_started_as_many_as_before(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for number in range(2):
+        seen = tmp_path / f"threads{number}"
+        job = f"import os; open({str(seen)!r}, 'w').write(os.environ.get('OMP_NUM_THREADS', 'none'))"
+        processes.in_processes(exec, [(job,)], "HHA")
+        assert seen.read_text() == "1"
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    processes.in_processes(exec, [(job,)], "HHA")
+    assert seen.read_text() == "3" and os.environ["OMP_NUM_THREADS"] == "3"
+
+
 def test_an_open_file_is_closed(published):
     with Labeled(published / "nyu_depth_v2_labeled.mat") as file:
         assert len(file) == len(IDS)
