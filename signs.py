@@ -36,6 +36,11 @@ class LossMeter:
         self._told = False
         self._sums, self._count = np.zeros(2), 0
 
+    @property
+    def blobs(self) -> list[str]:
+        """The names of the blobs whose values :meth:`update` reads."""
+        return [name for layer in self.losses for name in (layer.top[0], layer.bottom[1])]
+
     def update(self) -> None:
         """Take note of the iteration just done. Raises DataError when the loss is not finite."""
         total = per_pixel = 0.0

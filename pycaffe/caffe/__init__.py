@@ -45,7 +45,7 @@ from ._caffe import (
     solver_rank,
 )
 from .classifier import Classifier
-from .common import device_count, keep_freed_memory
+from .common import device_count, keep_freed_memory, set_precision
 from .detector import Detector
 from .errors import CaffeError
 from .net_spec import NetSpec, layers, params, to_proto
@@ -91,6 +91,7 @@ __all__ = [
     "set_mode_cpu",
     "set_mode_gpu",
     "set_multiprocess",
+    "set_precision",
     "set_random_seed",
     "set_solver_count",
     "set_solver_rank",

@@ -73,6 +73,12 @@ class Memory:
         self._to_host()
         return self._writable(count)
 
+    def watch(self, watcher) -> None:
+        """Call ``watcher.prepare()`` whenever an array is about to be handed out; it is held weakly."""
+        if self.before_change is None:
+            self.before_change = WeakSet()
+        self.before_change.add(watcher)
+
     def _writable(self, count: int) -> np.ndarray:
         self._fresh_gpu = False
         if self._array is None:

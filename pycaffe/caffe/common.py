@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -30,10 +31,14 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
 class _ThreadState(threading.local):
     def __init__(self):
         self.device_id = 0
         self.gpu = False
+        self.precision = "float32"
         self.seed(int.from_bytes(os.urandom(4), "little"))
         self.solver_count = 1
         self.solver_rank = 0
@@ -60,10 +65,40 @@ def set_mode_gpu() -> None:
     Raises CaffeError when PyTorch sees no CUDA device.
     """
     _require_cuda(_state.device_id)
-    # float32 means float32, as on Caffe; TensorFloat-32 keeps 10 bits of the mantissa
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
     _state.gpu = True
+    _tell_cuda()
+
+
+def set_precision(precision: str) -> None:
+    """Choose how convolutions compute where nobody looks inside a net: ``net.forward`` in testing, solver steps.
+
+    "float32" (the default): as Caffe does. "tf32": float32 whose products keep 10 bits of the
+    mantissa, on CUDA; elsewhere the same as float32. "bf16": bfloat16 (8 bits) from the image to
+    the last ReLU, float32 for the scores, in testing; solver steps stay in float32. Blobs are float32 always.
+
+    An extension of this engine: the original has no such name. Raises ValueError for any other word.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is unknown; there are {', '.join(PRECISIONS)}")
+    _state.precision = precision
+    _tell_cuda()
+
+
+def precision() -> str:
+    """This thread's precision, as :func:`set_precision` takes it."""
+    return _state.precision
+
+
+def precision_dtype() -> torch.dtype:
+    """The type in which that computes the layers before the scores."""
+    return torch.bfloat16 if _state.precision == "bf16" else torch.float32
+
+
+def _tell_cuda() -> None:
+    # float32 means float32, as on Caffe, unless somebody wants less
+    allowed = _state.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def set_device(device_id: int) -> None:
@@ -122,6 +157,29 @@ def cuda_generator(where: torch.device) -> torch.Generator:
         _state.cuda_generator = torch.Generator(device=where)
         _state.cuda_generator.manual_seed(_state.cuda_seed)
     return _state.cuda_generator
+
+
+def random_state() -> tuple:
+    """The state of both generators."""
+    generator = _state.cuda_generator
+    return _state.random.get_state(), None if generator is None else generator.get_state()
+
+
+@contextmanager
+def random_again(state: tuple):
+    """Inside, this thread's generators go on from ``state``; afterwards from where they were."""
+    before = random_state()
+    _set_random_state(state)
+    try:
+        yield
+    finally:
+        _set_random_state(before)
+
+
+def _set_random_state(state: tuple) -> None:
+    _state.random.set_state(state[0])
+    if state[1] is not None and _state.cuda_generator is not None:
+        _state.cuda_generator.set_state(state[1])
 
 
 def save_random(message) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 
 from . import caffemodel, whole
 from .blob import Blob
+from .fast.plan import Plan, Prepared
+from .fast.training import TrainingPlan
 from .log import logger
 from .net_access import NetAccess
 from .net_arguments import net_arguments
@@ -112,7 +114,8 @@ class Net(NetAccess, NetWeights, BuiltNet):
                 hook(i)
 
     def _forget(self) -> None:
-        """Drop what a backward of the last forward would need."""
+        """Drop what a backward of the last forward would need, and what only speeds up the next one."""
+        self._prepared, self._plans = None, {}
         for layer in self.layers:
             layer._forget()
 
@@ -152,9 +155,26 @@ class Net(NetAccess, NetWeights, BuiltNet):
         if self.keeps_values or self.watched or not names <= set(self.blobs):
             return False
         if self._withheld is None:
-            self.keeps_values = any(self._needs) or not whole.repeatable(self)
+            self.keeps_values = any(self._needs) or not (whole.testing(self) and whole.repeatable(self))
             self._withheld = whole.Withheld(self)
         return not self.keeps_values and self._withheld.possible()
+
+    def _plan(self, wanted: set[str]) -> Plan:
+        """How the net runs fast to the blobs ``wanted``."""
+        if self._prepared is None:
+            self._prepared = Prepared()
+        self._prepared.check(self)
+        key = frozenset(wanted)
+        if key not in self._plans:
+            self._plans[key] = Plan(self, key, self._prepared)
+        return self._plans[key]
+
+    def _training_plan(self, wanted: set[str]) -> TrainingPlan:
+        """The same for a pass of training."""
+        key = "train", frozenset(wanted)
+        if key not in self._plans:
+            self._plans[key] = TrainingPlan(self, key[1])
+        return self._plans[key]
 
     def backward(self, diffs=None, start=None, end=None, **kwargs) -> dict[str, np.ndarray]:
         """Run backward, or from layer ``start`` down to ``end`` (names, both included).

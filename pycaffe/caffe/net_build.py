@@ -61,6 +61,8 @@ class BuiltNet:
         }
         self.keeps_values = False  # after a forward every blob holds its values, none is computed when read
         self._withheld = None
+        self._prepared = None  # what the fast way keeps between forwards, and its plans by the blobs wanted
+        self._plans: dict = {}
         self._param_table = ParamTable()
         self._unread: dict[str, None] = {}
         self._blobs_with_gradient: set[str] = set()

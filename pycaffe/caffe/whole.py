@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from weakref import WeakSet, ref
+from functools import cache
+from weakref import ref
 
 import torch
 
@@ -23,10 +24,19 @@ from .proto import caffe_pb2
 
 
 def repeatable(net) -> bool:
-    """Would a second forward of ``net`` give the same values? Inputs and stateless layers in testing do."""
+    """Would a second forward of ``net``, from the data that the first one had, give the same values?
+
+    Stateless layers do, with the random numbers of the first time; data layers, which read no blob, are left out.
+    """
     return all(
-        layer.type == "Input" or (stateless(layer) and layer.phase == caffe_pb2.TEST) for layer in net.layers
+        stateless(layer) or not param.bottom
+        for layer, param in zip(net.layers, net._layer_params, strict=True)
     )
+
+
+def testing(net) -> bool:
+    """Are all layers in the phase TEST, where no backward is to be expected?"""
+    return all(layer.phase == caffe_pb2.TEST for layer in net.layers)
 
 
 def differentiable(net) -> bool:
@@ -53,7 +63,7 @@ def forward(net, wanted: set[str]) -> float:
     Of the blobs only those in ``wanted``, and the tops of data layers, get their values.
     """
     with torch.no_grad():
-        return _run(net, wanted)
+        return _run(net, wanted, net._plan(wanted).compute)
 
 
 def step(net, wanted: set[str]) -> float:
@@ -61,32 +71,53 @@ def step(net, wanted: set[str]) -> float:
 
     The blobs, and ``wanted``, as in :func:`forward`. Raises as the layers do.
     """
+    plan, device = net._training_plan(wanted), common.device()
     params: list = []
     losses: list = []
-    loss = _run(net, wanted, params, losses)
+
+    @cache
+    def leaves(layer) -> list[torch.Tensor]:
+        tensors = [
+            blob.tensor(device).detach().requires_grad_(learns)
+            for blob, learns in zip(layer.blobs, layer.needs_blob, strict=True)
+        ]
+        params.extend(zip(layer.blobs, tensors, strict=True))
+        return tensors
+
+    def compute(i: int, sources: list[torch.Tensor]) -> list[torch.Tensor]:
+        with torch.set_grad_enabled(net._needs[i]):
+            needs = zip(sources, net._bottom_needs[i], strict=True)
+            return plan.compute(
+                i, [source.detach() if source is not None and not need else source for source, need in needs]
+            )
+
+    plan.start(leaves)
+    loss = _run(net, wanted, compute, losses)
     # from the last layer to the first, as one by one: shared parameters are summed in that order
-    leaves = [(blob, leaf) for blob, leaf in reversed(params) if leaf.requires_grad]
+    learned = [(blob, leaf) for blob, leaf in reversed(params) if leaf.requires_grad]
     tops = [(top, seed) for top, seed in losses if top.requires_grad]
-    if tops and leaves:
+    if tops and learned:
         grads = torch.autograd.grad(
             [top for top, _ in tops],
-            [leaf for _, leaf in leaves],
+            [leaf for _, leaf in learned],
             [seed for _, seed in tops],
             allow_unused=True,
         )
-        for (blob, _), grad in zip(leaves, grads, strict=True):
+        for (blob, _), grad in zip(learned, grads, strict=True):
             if grad is not None:
-                blob.add_diff(unaliased(grad, set()))
+                blob.add_diff(unaliased(grad.contiguous(), set()))
     return loss
 
 
-def _run(net, wanted, params=None, losses=None) -> float:
-    """The layers one after another; with ``params`` and ``losses``, lists to fill, it records gradients."""
-    record = params is not None
+def _run(net, wanted, compute, losses=None) -> float:
+    """The layers one after another, stateless ones by ``compute(i, sources)``; returns the loss.
+
+    ``losses``, a list, is filled with what adds to it: the tops and their diffs.
+    """
     device = common.device()
     last_reader = {name: i for i, param in enumerate(net._layer_params) for name in param.bottom}
     last_writer = {name: i for i, names in enumerate(net._top_lists) for name in names}
-    values: dict[str, torch.Tensor] = {}
+    values: dict[str, torch.Tensor | None] = {}
     loss = 0.0
     for i, layer in enumerate(net.layers):
         bottoms, tops = net._bottoms[i], net._tops[i]
@@ -94,11 +125,12 @@ def _run(net, wanted, params=None, losses=None) -> float:
         layer.reshape(bottoms, tops)
         sources = [values[name] for name in names]
         if stateless(layer):
-            with torch.set_grad_enabled(record and net._needs[i]):
-                results = _compute(layer, sources, net._bottom_needs[i], device, params)
+            results = compute(i, sources)
         else:
             for blob, source in zip(bottoms, sources, strict=True):
-                blob.write(source.detach().clone())
+                blob.write(
+                    source.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+                )
             layer.forward(bottoms, tops)
             results = [blob.tensor(device).detach() for blob in tops]
         for name, blob, result, weight in zip(top_names, tops, results, net._loss_weights[i], strict=True):
@@ -106,12 +138,11 @@ def _run(net, wanted, params=None, losses=None) -> float:
             if weight:
                 seed = net._loss_diff(blob, weight)
                 loss += weighted_sum(result, seed)
-                if record:
+                if losses is not None:
                     losses.append((result, seed))
             if name in wanted and last_writer[name] == i and stateless(layer):
-                blob.write(
-                    unaliased(result.detach(), {source.untyped_storage().data_ptr() for source in sources})
-                )
+                taken = {source.untyped_storage().data_ptr() for source in sources if source is not None}
+                blob.write(unaliased(result.detach().float().contiguous(), taken))
         for name in [*names, *top_names]:
             if last_reader.get(name, -1) <= i:
                 values.pop(name, None)
@@ -119,62 +150,54 @@ def _run(net, wanted, params=None, losses=None) -> float:
     return loss
 
 
-def _compute(layer, sources, needs, device, params):
-    if params is None and layer.in_place:
-        layer.overwrite(sources[0])
-        return sources
-    leaves = []
-    for blob, learns in zip(layer.blobs, layer.needs_blob, strict=True):
-        leaf = blob.tensor(device).detach()
-        if params is not None:
-            params.append((blob, leaf.requires_grad_(learns)))
-        leaves.append(leaf)
-    sources = [source if need else source.detach() for source, need in zip(sources, needs, strict=True)]
-    return layer.compute(sources, leaves)
-
-
 class Withheld:
-    """The inner values that the last whole forward of a net did not keep; computed when one is read.
+    """The inner values that the last whole pass of a net did not keep; computed when one is read.
 
-    They are computed from copies of the inputs, so whatever was written into those since does no
-    harm. Parameters that are asked for, and so may be changed, bring the values in before; if a
-    solver or a weight file changed them, reading a withheld value is refused. From the first reading
-    on the net keeps its inner values.
+    They are computed from copies of the data and with the random numbers of that pass, so whatever
+    happened since does no harm. Parameters that are asked for, and so may be changed, bring the
+    values in before; if a solver or a weight file changed them, reading a withheld value is
+    refused. From the first reading on ``net.forward`` keeps the inner values.
     """
 
     def __init__(self, net):
         self._net = ref(net)  # not the net itself: one that nobody uses should go at once, with its weights
-        self.inputs: list = []  # blob, shape, values
+        self.data: list = []  # blob, shape, values
+        self.given: list = []  # the blobs that have their values
         self.params: list = []  # blob, its memory, the version of that
         self.absent: list = []  # memories
+        self.random = None
 
     def possible(self) -> bool:
         """Can inner values be withheld now: does nobody hold an array of one, or of a parameter?"""
         net = self._net()
         blobs = [*net.blobs.values(), *(blob for layer in net.layers for blob in layer.blobs)]
-        inputs = {id(net.blobs[name]._data) for name in net.inputs}
-        return not any(blob.viewed() for blob in blobs if id(blob._data) not in inputs)
+        data = {id(blob._data) for blob in _data(net)}
+        return not any(blob.viewed() for blob in blobs if id(blob._data) not in data)
 
     def forward(self, wanted: set[str]) -> None:
         """Run the net for the blobs in ``wanted`` and withhold all others."""
+        self._withhold(wanted, forward)
+
+    def step(self, wanted: set[str]) -> float:
+        """:func:`step` for the blobs in ``wanted``; withholds all others and returns the loss."""
+        return self._withhold(wanted, step)
+
+    def _withhold(self, wanted, run) -> float:
         self._let_go()
         net = self._net()
-        forward(net, wanted)
-        self.inputs = [
-            (blob, tuple(blob.shape), blob.tensor().clone()) for blob in map(net.blobs.get, net.inputs)
-        ]
+        self.random = common.random_state()
+        loss = run(net, wanted)
+        self.data = _copies(_data(net))
+        self.given = [net.blobs[name] for name in wanted]
         self.params = [(blob, blob._data, blob._data.version) for layer in net.layers for blob in layer.blobs]
-        present = {id(blob._data) for blob, *_ in self.inputs} | {
-            id(net.blobs[name]._data) for name in wanted
-        }
+        present = {id(blob._data) for blob, *_ in self.data} | {id(net.blobs[name]._data) for name in wanted}
         self.absent = [blob._data for blob in net.blobs.values() if id(blob._data) not in present]
         for memory in self.absent:
             memory.release()
             memory.withheld = self
         for _, memory, _ in self.params:
-            if memory.before_change is None:
-                memory.before_change = WeakSet()
-            memory.before_change.add(self)
+            memory.watch(self)
+        return loss
 
     def _spoiled(self) -> bool:
         return any(
@@ -206,10 +229,17 @@ class Withheld:
     def _compute(self, net) -> None:
         self._let_go()
         net.keeps_values = True
-        now = [(blob, tuple(blob.shape), blob.tensor().clone()) for blob, *_ in self.inputs]
-        _put(self.inputs)
-        net._forward(0, len(net.layers) - 1)
+        # what the net gave stays to the last bit; the same layers one by one round otherwise
+        now = _copies(
+            [*(blob for blob, *_ in self.data), *(blob for blob in self.given if blob._data.withheld is None)]
+        )
+        _put(self.data)
+        with common.random_again(self.random):
+            for i, param in enumerate(net._layer_params):
+                if param.bottom:
+                    net._forward(i, i)
         _put(now)
+        net._forget()
 
     def _let_go(self) -> None:
         for memory in self.absent:
@@ -229,6 +259,20 @@ def _held(net) -> bool:
     return any(
         sys.getrefcount(blob) > alone + own[id(blob)] for blob in net.blobs.values() if blob._data.withheld
     )
+
+
+def _data(net) -> list[Blob]:
+    """The blobs that come from outside: the inputs, and the tops of data layers."""
+    return [
+        blob
+        for param, tops in zip(net._layer_params, net._tops, strict=True)
+        if not param.bottom
+        for blob in tops
+    ]
+
+
+def _copies(blobs) -> list[tuple[Blob, tuple[int, ...], torch.Tensor]]:
+    return [(blob, tuple(blob.shape), blob.tensor().clone()) for blob in blobs]
 
 
 def _put(values) -> None:

@@ -174,7 +174,7 @@ class _Windows:
             values = pool[0] if indexed else pool
             where = [torch.where(values < -FLT_MAX, -1, pool[1]).to(x.dtype)] if indexed else []
             with torch.no_grad():
-                values.clamp_(min=-FLT_MAX)
+                values.clamp_(min=max(-FLT_MAX, torch.finfo(values.dtype).min))
             return [values, *where]
         bordered = self.padded(x, -FLT_MAX)
         values, where = F.max_pool2d(bordered, self.kernel, self.stride, return_indices=True)

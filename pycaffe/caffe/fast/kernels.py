@@ -1,0 +1,103 @@
+"""What a convolution and an upsampling do, on weights prepared once for many forwards.
+
+A kernel is called with a tensor (N, C, H, W) and how many rows and columns of zeros to add at the
+top, bottom, left and right of it; padding differs from side to side where a part of a map is
+computed. Gradients are not for these.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from . import winograd
+
+Sides = tuple[int, int, int, int]  # top, bottom, left, right
+
+_FORMAT = torch.channels_last
+
+
+class Convolution:
+    """The filters of a Convolution ``layer`` of two spatial axes, and a ReLU after them if ``relu``.
+
+    ``weight`` and ``bias`` (or None) are the layer's, float32, on the device that computes; the
+    input is converted to ``dtype``, which the output has.
+    """
+
+    def __init__(
+        self, layer, weight: torch.Tensor, bias: torch.Tensor | None, relu: bool, dtype: torch.dtype
+    ):
+        self.stride, self.dilation, self.group, self.relu = layer.stride, layer.dilation, layer.group, relu
+        self.dtype = dtype
+        self.bias = None if bias is None else bias.to(dtype)
+        self.winograd = self.packed = self.linear = None
+        if winograd.pays(layer, weight, dtype):
+            self.winograd = winograd.Filters(weight)
+        elif not (weight.device.type == "cpu" and _onednn(dtype)):
+            self.weight = weight.to(dtype, memory_format=_FORMAT)
+        elif {*layer.kernel, *layer.stride, layer.group} == {1} and not any(layer.pad):
+            self.linear = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1).to(dtype), None)
+        else:
+            self.packed = torch.ops.mkldnn._reorder_convolution_weight(
+                weight.to(dtype), (0, 0), self.stride, self.dilation, self.group, None
+            )
+
+    def __call__(self, x: torch.Tensor, sides: Sides) -> torch.Tensor:
+        if self.winograd:
+            return self.winograd(x, sides, self.bias, self.relu)
+        x = x.to(self.dtype, memory_format=_FORMAT)
+        top, bottom, left, right = sides
+        if top != bottom or left != right:
+            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+        after = "relu" if self.relu else "none"
+        if self.linear is not None:
+            y = torch.ops.mkldnn._linear_pointwise(
+                x.permute(0, 2, 3, 1), self.linear, self.bias, after, [], ""
+            )
+            return y.permute(0, 3, 1, 2)
+        if self.packed is not None:
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, self.packed, self.bias, (top, left), self.stride, self.dilation, self.group, after, [], ""
+            )
+        y = F.conv2d(x, self.weight, self.bias, self.stride, (top, left), self.dilation, self.group)
+        return y.relu_() if self.relu else y
+
+
+def _onednn(dtype: torch.dtype) -> bool:
+    """Has this PyTorch the convolution on weights in oneDNN's own layout, and the processor ``dtype``?"""
+    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return False
+    ops = torch.ops.mkldnn
+    if not hasattr(ops, "_reorder_convolution_weight") or not hasattr(ops, "_convolution_pointwise"):
+        return False
+    return dtype == torch.float32 or ops._is_mkldnn_bf16_supported()
+
+
+def upsampling(layer, params: list[torch.Tensor]) -> Upsampling | None:
+    """The kernel of a Deconvolution ``layer`` that upsamples every channel by itself; None for any other.
+
+    That is one whose filters from a channel to another are all 0, as in the fixed bilinear ones of
+    FCN (section 3.3 of the paper).
+    """
+    weight = params[0]
+    if layer.spatial != 2 or layer.axis != 1 or layer.group != 1 or weight.shape[0] != weight.shape[1]:
+        return None
+    diagonal = weight.diagonal().permute(2, 0, 1)
+    if torch.count_nonzero(weight) != torch.count_nonzero(diagonal):
+        return None
+    return Upsampling(layer, diagonal.unsqueeze(1).contiguous(), params[1] if len(params) > 1 else None)
+
+
+class Upsampling:
+    """A Deconvolution with a filter for every channel, ``weight`` (C, 1, kernel...)."""
+
+    def __init__(self, layer, weight: torch.Tensor, bias: torch.Tensor | None):
+        self.layer, self.weight, self.bias = layer, weight, bias
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """The upsampled (N, C, H', W'), channels last: a tenth of the time of the other order."""
+        layer = self.layer
+        x = x.contiguous(memory_format=_FORMAT)
+        return F.conv_transpose2d(
+            x, self.weight, self.bias, layer.stride, layer.pad, 0, len(self.weight), layer.dilation
+        )

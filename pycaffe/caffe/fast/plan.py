@@ -1,0 +1,193 @@
+"""How a net in testing runs fast: which layers together, on which kernels.
+
+A :class:`Plan` belongs to one net and the blobs asked for; :mod:`caffe.whole` asks it for the
+results of each layer in turn. Convolutions run on weights laid out once, with the ReLU that
+follows; the chain from the image on is computed without its constant border; fixed upsampling is
+done channel by channel; every other layer by its own ``compute``.
+"""
+
+from __future__ import annotations
+
+from weakref import ref
+
+import torch
+
+from .. import common
+from . import border, chain
+from .kernels import Convolution, Upsampling, upsampling
+
+# layers through which a rounded score stays as it is: a convolution with only these after it gives scores
+_LINEAR = (
+    "Convolution",
+    "Deconvolution",
+    "Crop",
+    "Eltwise",
+    "Split",
+    "Concat",
+    "Softmax",
+    "SoftmaxWithLoss",
+    "ArgMax",
+)
+# layers whose computation takes any memory layout and any type
+_ANY_LAYOUT = ("Pooling", "ReLU", "Dropout", "Split")
+_REMEMBERED = 32  # for how many sizes of images
+
+
+class Prepared:
+    """What was prepared from the parameters of a net: dropped as soon as somebody may change one."""
+
+    def __init__(self):
+        self._state = None
+        self.kernels: dict = {}
+        self.blanks: dict = {}
+
+    def prepare(self) -> None:
+        """An array of a parameter is about to be handed out: it may be changed."""
+        self._state = None
+
+    def check(self, net) -> None:
+        """Start anew if a parameter of ``net``, the device or the precision changed."""
+        memories = [blob._data for layer in net.layers for blob in layer.blobs]
+        state = [common.device(), common.precision(), *((memory, memory.version) for memory in memories)]
+        if state != self._state:
+            self.kernels, self.blanks, self._state = {}, {}, state
+        for memory in memories:
+            memory.watch(self)
+
+
+class Plan:
+    """The way of ``net`` to the blobs ``wanted``, on the kernels in ``prepared``."""
+
+    def __init__(self, net, wanted: frozenset[str], prepared: Prepared):
+        self._net, self.prepared = ref(net), prepared  # not the net itself, which has its plans
+        self.fused = fused_relus(net, wanted)
+        self.stages = chain.find(net, self.fused, wanted)
+        self.scores = _scores(net)
+        self.layouts: dict = {}
+        self._ready: dict[int, torch.Tensor | None] = {}
+
+    @property
+    def net(self):
+        """The net."""
+        return self._net()
+
+    def compute(self, index: int, sources: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The tops of layer ``index`` from its bottoms, ``sources``; None for one that nobody will read.
+
+        What is done together with another layer is computed once, for the first of them.
+        """
+        if index in self._ready:
+            return [self._ready.pop(index)]
+        if self.stages and index == self.stages[0].links[0].index and self._run_chain(sources[0]):
+            return [self._ready.pop(index)]
+        layer = self.net.layers[index]
+        if is_plane_convolution(layer):
+            result = self._kernel(index)(sources[0], (*[layer.pad[0]] * 2, *[layer.pad[1]] * 2))
+            if index not in self.fused:
+                return [result]
+            self._ready[self.fused[index]] = result
+            return [None]
+        if layer.type == "Deconvolution" and len(sources) == 1 and (kernel := self._upsampling(index)):
+            return [kernel(sources[0].float())]
+        if layer.type == "Crop":  # a view: nobody writes into the top of a Crop
+            return [_cut(sources[0], layer.border)]
+        if layer.type not in _ANY_LAYOUT:
+            sources = [source.float().contiguous() for source in sources]
+        if layer.in_place:
+            layer.overwrite(sources[0])
+            return sources
+        return layer.compute(sources, self._params(layer))
+
+    def _params(self, layer) -> list[torch.Tensor]:
+        return [blob.tensor(common.device()).detach() for blob in layer.blobs]
+
+    def _kernel(self, index: int) -> Convolution:
+        layer, relu = self.net.layers[index], index in self.fused
+        kernels = self.prepared.kernels
+        if (index, relu) not in kernels:
+            dtype = torch.float32 if index in self.scores else common.precision_dtype()
+            weight, *bias = self._params(layer)
+            kernels[index, relu] = Convolution(layer, weight, bias[0] if bias else None, relu, dtype)
+        return kernels[index, relu]
+
+    def _upsampling(self, index: int) -> Upsampling | None:
+        if index not in self.prepared.kernels:
+            layer = self.net.layers[index]
+            self.prepared.kernels[index] = upsampling(layer, self._params(layer))
+        return self.prepared.kernels[index]
+
+    def _link(self, link, x, sides):
+        if is_plane_convolution(link.layer):
+            return self._kernel(link.index)(x, sides)
+        return link.layer.compute([x], self._params(link.layer))[0]
+
+    def _run_chain(self, image: torch.Tensor) -> bool:
+        """Compute the chain for ``image``, if that is worth while."""
+        place, legs = remembered(
+            self.layouts, tuple(image.shape), lambda shape: border.legs(self.stages, shape)
+        )
+        if not legs:
+            return False
+        blank = []
+        if legs[0].blank:
+            key = tuple(axis[0].size for axis in legs[0].blank), tuple(leg.links[-1].last for leg in legs)
+            blank = remembered(self.prepared.blanks, key, lambda _: border.blanks(legs, self._link, image))
+        limit = border.BAND if image.device.type == "cpu" else border.LARGE
+        self._ready.update(border.run(legs, place, self._link, image, blank, limit))
+        return True
+
+
+def remembered(results: dict, key, make):
+    """``results[key]``, made by ``make(key)`` if it is not there; the oldest goes where there are many."""
+    if key not in results:
+        if len(results) >= _REMEMBERED:
+            results.pop(next(iter(results)))
+        results[key] = make(key)
+    return results[key]
+
+
+def _cut(x: torch.Tensor, border: list[int]) -> torch.Tensor:
+    """``x`` without ``border``: for each axis, the last first, minus what goes before and behind, as F.pad takes it."""
+    for axis, (before, behind) in enumerate(zip(border[-2::-2], border[::-2], strict=True)):
+        x = x.narrow(axis, -before, x.shape[axis] + before + behind)
+    return x
+
+
+def is_plane_convolution(layer) -> bool:
+    """Is ``layer`` a Convolution over one blob (N, C, H, W)?"""
+    return (
+        layer.type == "Convolution"
+        and layer.spatial == 2
+        and layer.axis == 1
+        and len(layer.layer_param.bottom) == 1
+    )
+
+
+def fused_relus(net, wanted: frozenset[str]) -> dict[int, int]:
+    """By the number of a convolution of ``net``, that of the ReLU which alone reads it.
+
+    Blobs in ``wanted`` are read from outside, too.
+    """
+    fused = {}
+    for i, layer in enumerate(net.layers):
+        if not is_plane_convolution(layer) or any(net._loss_weights[i]):
+            continue
+        following = chain.readers(net, i)
+        if (
+            len(following) == 1
+            and net.layers[following[0]].type == "ReLU"
+            and not net.layers[following[0]].slope
+        ):
+            name = net._top_lists[i][0]
+            if name not in wanted or name in net._top_lists[following[0]]:
+                fused[i] = following[0]
+    return fused
+
+
+def _scores(net) -> set[int]:
+    """The convolutions after which every layer is linear: what they give is rounded by nothing that follows."""
+    straight: set[int] = set()
+    for i in reversed(range(len(net.layers))):
+        if all(net.layers[j].type in _LINEAR and j in straight for j in chain.readers(net, i)):
+            straight.add(i)
+    return straight

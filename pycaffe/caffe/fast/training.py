@@ -1,0 +1,88 @@
+"""How a net trains fast: the chain from the image on without its constant border, gradients by autograd.
+
+The same constant border as in testing (:mod:`caffe.fast.border`), but the small blank image is
+computed in every pass, on the same parameters, so that what they learn from the border flows
+back through it: each of its cells stands for all that are alike, and gets the sum of their gradients.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from . import border, chain, products
+from .kernels import upsampling
+from .plan import fused_relus, is_plane_convolution, remembered
+
+
+class TrainingPlan:
+    """The way of a net through a pass that gives the blobs ``wanted``; asked by :mod:`caffe.whole` layer by layer."""
+
+    def __init__(self, net, wanted: frozenset[str]):
+        self.layers = net.layers
+        self.fused = {i: relu for i, relu in fused_relus(net, wanted).items() if net._needs[i]}
+        self.stages = chain.find(net, self.fused, wanted)
+        links = [link for stage in self.stages for link in stage.links]
+        # a chain is one graph: either all of it learns, and the image gets no gradient, or it runs layer by layer
+        if not all(net._needs[link.index] for link in links) or (
+            links and net._bottom_needs[links[0].index][0]
+        ):
+            self.stages = []
+        self.layouts: dict = {}
+
+    def start(self, leaves) -> None:
+        """A pass begins; ``leaves(layer)`` gives the parameters of a layer, as tensors that record gradients."""
+        self._leaves, self._ready = leaves, {}
+
+    def compute(self, index: int, sources: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The tops of layer ``index`` from its bottoms, ``sources``; None for one that nobody will read."""
+        if index in self._ready:
+            return [self._ready.pop(index)]
+        if self.stages and index == self.stages[0].links[0].index and self._run_chain(sources[0]):
+            return [self._ready.pop(index)]
+        layer = self.layers[index]
+        results = self._compute(layer, sources)
+        if index in self.fused:
+            self._ready[self.fused[index]] = results[0].relu()
+            return [None]
+        return results
+
+    def _compute(self, layer, sources):
+        leaves = self._leaves(layer)
+        if is_plane_convolution(layer) and torch.is_grad_enabled():
+            (shape,) = layer.top_shapes([tuple(sources[0].shape)])
+            if products.pays(layer, sources[0], shape):
+                return [
+                    products.product(layer, sources[0], leaves[0], leaves[1] if len(leaves) > 1 else None)
+                ]
+        if (
+            layer.type == "Deconvolution"
+            and len(sources) == 1
+            and not any(leaf.requires_grad for leaf in leaves)
+        ):
+            kernel = upsampling(layer, leaves)
+            if kernel:
+                return [kernel(sources[0])]
+        return layer.compute(sources, leaves)
+
+    def _link(self, link, x, sides):
+        leaves = self._leaves(link.layer)
+        if not is_plane_convolution(link.layer):
+            return link.layer.compute([x], leaves)[0]
+        layer, (top, bottom, left, right) = link.layer, sides
+        if top != bottom or left != right:
+            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+        x = x.contiguous(memory_format=torch.channels_last)
+        weight, bias = leaves[0], leaves[1] if len(leaves) > 1 else None
+        y = F.conv2d(x, weight, bias, layer.stride, (top, left), layer.dilation, layer.group)
+        return y.relu_() if link.last != link.index else y
+
+    def _run_chain(self, image: torch.Tensor) -> bool:
+        place, legs = remembered(
+            self.layouts, tuple(image.shape), lambda shape: border.legs(self.stages, shape)
+        )
+        if not legs or not legs[0].blank:
+            return False
+        blank = border.blanks(legs, self._link, image)
+        self._ready.update(border.run(legs, place, self._link, image, blank))
+        return True
