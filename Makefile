@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 ORIGINAL := build/bvlc
 
-.PHONY: help demo test bvlc test-bvlc parity bench bench-feed lint format proto clean
+.PHONY: help demo test bvlc test-bvlc parity bench bench-gpu bench-feed lint format proto clean
 help:                ## this list
 	@echo "Fully Convolutional Networks, Caffe-faithful. Targets:"
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,8 +29,11 @@ parity: $(READY) bvlc  ## compare the two engines: every layer, solver, file and
 	-@$(BIN)/python data/pascal/prepare.py sample  # without it the training runs are skipped, and say so
 	$(BIN)/python -m pytest tests/parity/test_parity.py
 
-bench: $(READY) bvlc  ## time the two engines side by side: bench/results/
-	$(BIN)/python bench/bench.py
+bench: $(READY)      ## time our engine beside the original and other runtimes: bench/results/ (40 minutes)
+	@$(BIN)/python bench/bench.py
+
+bench-gpu: $(READY)  ## the same on a CUDA GPU
+	@$(BIN)/python bench/bench.py --device cuda
 
 bench-feed: $(READY) ## time the data layers, and how long a solver step waits for them: bench/results/
 	@$(BIN)/python data/pascal/prepare.py sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -61,3 +61,17 @@ class Ahead:
             return self._loading[k].result()
         finally:
             self.waited += time.perf_counter() - asked
+
+
+def in_turn(load: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[tuple[Any, Future]]:
+    """Each of ``items`` with the future of ``load(item)``; a thread makes the next one's while this one's is in use.
+
+    No more is made ahead, for an image may be large. What ``load`` raises, the future's ``result()`` raises.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        following = pool.submit(load, items[0]) if items else None
+        for number, item in enumerate(items, 1):
+            current, following = following, None
+            if number < len(items):
+                following = pool.submit(load, items[number])
+            yield item, current

@@ -63,12 +63,11 @@ def shift_and_stitch(net, image, factor, top, step=1, data="data"):
         net.blobs[data].data[...] = extended[
             :, :, top_left[0] : top_left[0] + height, top_left[1] : top_left[1] + width
         ]
-        net.forward()
-        coarse = net.blobs[top].data
+        net.forward(blobs=[top])
         if stitched is None:
-            count, channels, rows, columns = coarse.shape
+            count, channels, rows, columns = net.blobs[top].shape
             stitched = np.empty((count, channels, factor * rows, factor * columns), np.float32)
-        stitched[:, :, y::factor, x::factor] = coarse
+        stitched[:, :, y::factor, x::factor] = net.blobs[top].data  # no array is kept beyond the next forward
     return stitched
 
 

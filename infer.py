@@ -34,6 +34,7 @@ import options
 import surgery
 import training
 import vis
+from ahead import in_turn
 from datakit import bands
 from datakit.weights import RELEASED, megabytes
 from feed import ROOT, SegDataLayer, planes
@@ -141,7 +142,7 @@ class Segmenter:
             blob = self.net.blobs[i.blob]
             blob.reshape(1, *value.shape)
             blob.data[...] = value
-        self.net.forward()
+        self.net.forward(blobs=[output.blob for output in self.outputs])
         return [self.net.blobs[output.blob].data[0].argmax(0) for output in self.outputs]
 
 
@@ -159,12 +160,28 @@ def load(args: argparse.Namespace) -> Segmenter:
     own = [model / "classes.txt"] if (model / "classes.txt").is_file() else []
     lists = [read_lines(path, "class list") for path in args.classes or own]
     device = training.choose_device(args.gpu, args.cpu)
+    choose_precision(args.precision)
     net = caffe.Net(str(deploy), caffe.TEST)
     inputs = _inputs(net, deploy, data, args.mean)
     outputs = _outputs(net, deploy, data, lists)
     _load_weights(net, proto, weights)
-    print(f"{model.resolve().name} on {device}, weights {_short(weights)}", flush=True)
+    how = f" in {args.precision}" if args.precision else ""
+    print(f"{model.resolve().name} on {device}{how}, weights {_short(weights)}", flush=True)
     return Segmenter(net, inputs, outputs)
+
+
+def choose_precision(precision: str | None) -> None:
+    """Have the engine compute in ``precision`` from now on, of ``options.PRECISIONS``; None: float32.
+
+    Raises DataError for another than float32 where the engine has no other, as the original has not.
+    """
+    if hasattr(caffe, "set_precision"):
+        caffe.set_precision(precision or "float32")
+    elif precision not in (None, "float32"):
+        raise DataError(
+            f"--precision {precision} is not to be had of the original Caffe, which computes in float32 alone: leave "
+            "it out, or run on the embedded engine (without PYTHONPATH)"
+        )
 
 
 def _inputs(net, deploy: Path, data: SegDataLayer | None, mean) -> list[Input]:
@@ -316,12 +333,14 @@ def _short(path: str | os.PathLike) -> str:
     return relative if not relative.startswith("..") else os.fspath(path)
 
 
-def segment_file(segmenter: Segmenter, files: Sequence[str], names: Names) -> float:
+def segment_file(
+    segmenter: Segmenter, files: Sequence[str], values: Sequence[np.ndarray], names: Names
+) -> float:
     """Segment one image, write two pictures for each head, print what is in it.
 
-    ``files``: one for each input of the net. Returns the seconds the net took.
+    ``files``, and the ``values`` read from them: one for each input of the net. Returns the seconds the net took.
     """
-    path, values = files[0], segmenter.read(files)
+    path = files[0]
     start = time.perf_counter()
     segs = segmenter(values)
     seconds = time.perf_counter() - start
@@ -344,9 +363,9 @@ def segment(segmenter: Segmenter, items: Sequence[Sequence[str]], out: Path) -> 
     ``items``: for each image the files that the net sees, as :func:`beside` gives them.
     """
     names, seconds, failed = Names(out, [file for files in items for file in files]), [], []
-    for files in items:
+    for files, read in in_turn(segmenter.read, items):
         try:
-            seconds.append(segment_file(segmenter, files, names))
+            seconds.append(segment_file(segmenter, files, read.result(), names))
         except (RuntimeError, MemoryError, OSError) as error:  # DataError and Caffe's are RuntimeErrors
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             failed.append(reason if any(file in reason for file in files) else f"{files[0]}: {reason}")
@@ -373,6 +392,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="default: %(default)s")
     options.add_device(parser)
+    options.add_precision(parser)
     args = parser.parse_intermixed_args(argv)
     args.model = args.model or (None if args.deploy else "voc-fcn8s")
     with training.one_message():

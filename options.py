@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+PRECISIONS = ("float32", "tf32", "bf16")
+
 
 def add_net(parser: argparse._ActionsContainer, model: str = "model directory") -> None:
     """Add what ``infer.load`` takes, but for --classes, and what the net sees beside photographs.
@@ -27,3 +29,13 @@ def add_device(parser: argparse._ActionsContainer) -> None:
         "--gpu", type=int, metavar="N", help="use GPU N (default: the first one, if there is one)"
     )
     device.add_argument("--cpu", action="store_true", help="use the CPU")
+
+
+def add_precision(parser: argparse._ActionsContainer) -> None:
+    """Add --precision, which ``infer.choose_precision`` takes."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="how convolutions compute: as Caffe (float32, the default), with products of 10 bits (tf32, on a GPU; "
+        "elsewhere as float32), or in bfloat16 up to the scores (bf16); the original engine has float32 alone",
+    )

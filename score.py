@@ -235,10 +235,12 @@ def score_heads(
     if missing:
         raise ValueError(f"the net has no blob {missing[0]!r}; it has {', '.join(net.blobs)}")
     tallies = [_Tally(net, head) for head in heads]
+    # what is not asked for by name, the embedded engine need not keep: it is faster then
+    wanted = [name for head in heads for name in (head.layer, head.gt, head.loss) if name in net.blobs]
     items = passes = 0
     with tqdm(total=forwards or len(ids), desc="scoring", unit="image", leave=False, disable=None) as bar:
         while items < len(ids) if ids is not None else passes < forwards:
-            net.forward()
+            net.forward(blobs=wanted)
             passes += 1
             batch = len(net.blobs[heads[0].layer].data)
             names = [f"{items + i:06d}" for i in range(batch)] if ids is None else ids[items : items + batch]
@@ -281,7 +283,8 @@ class _Tally:
             self.hist = self.hist + fast_hist(label, prediction, len(score))
             loss, valid = log_loss(score, label)
             self.nll, self.pixels = self.nll + loss, self.pixels + valid
-            predictions.append((label, prediction, len(score)))
+            # a copy: an engine need not keep a blob's memory for whoever still looks at the last image
+            predictions.append((label.copy(), prediction, len(score)))
         return predictions
 
     def scores(self) -> Scores:

@@ -233,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
         "FCN score does (default: other sizes are refused)",
     )
     options.add_device(net)
+    options.add_precision(net)
     return parser
 
 
@@ -245,7 +246,7 @@ def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[int, .
             parser.error("give --classes for two folders of labels, --model or --deploy for photographs")
         if len(args.classes) > 1:
             parser.error("--classes may be given once, unless a net has several heads")
-        for name in ("weights", "mean", "depth", "hha", "head", "resize", "gpu", "cpu"):
+        for name in ("weights", "mean", "depth", "hha", "head", "resize", "gpu", "cpu", "precision"):
             if getattr(args, name) is not None and getattr(args, name) is not False:
                 parser.error(f"--{name} is for photographs: name a net, with --model or --deploy")
     elif any(each.isdecimal() for each in args.classes or ()):

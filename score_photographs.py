@@ -20,6 +20,7 @@ import infer
 import score_folders
 import training
 import vis
+from ahead import in_turn
 from files import DataError
 
 PREDICTIONS = "predictions"  # the folder in --out
@@ -80,11 +81,19 @@ def score(
         raise DataError(f"the net has {classes} classes; label images hold 256 at most")
     hist, palette = np.zeros((classes, classes), np.int64), vis.make_palette(256)
     with tempfile.TemporaryDirectory() as scratch:
-        for files, truth in tqdm(items, "scoring", unit="image", leave=False, disable=None):
+
+        def read(item):
+            files, truth = item
             wanted = images.load_label(truth)
             if resize:
                 files = [resized(files[0], wanted.shape, Path(scratch) / "resized.bmp")]
-            values = segmenter.read(files)
+            return files, wanted, segmenter.read(files)
+
+        found = in_turn(read, items)
+        for (_, truth), read_one in tqdm(
+            found, "scoring", len(items), unit="image", leave=False, disable=None
+        ):
+            files, wanted, values = read_one.result()
             if values[0].shape[1:] != wanted.shape:
                 (height, width), (rows, columns) = values[0].shape[1:], wanted.shape
                 raise DataError(

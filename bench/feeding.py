@@ -23,6 +23,7 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 
 import caffe
 import numpy as np
+from about import machine
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from PIL import Image
@@ -34,7 +35,6 @@ import nets
 import surgery
 import vis
 from ahead import Ahead
-from bench import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "data/pascal/sample/VOC2011"

@@ -1,86 +1,139 @@
-"""One engine under measurement: reads jobs as JSON lines from stdin, answers each with a JSON line.
+"""A process with one Caffe, ours or the original: ``python worker.py PRECISION DEVICE`` answers jobs.
 
-It runs on whichever ``caffe`` is importable, and uses only what both engines have.
+It runs on whichever ``caffe`` is importable, and uses only what both have.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 
 os.environ.setdefault("GLOG_minloglevel", "2")
 
+import answering
 import caffe
 import numpy as np
+from answering import image
 
-
-def memory(name: str) -> int:
-    """VmRSS or VmHWM (peak) of this process, bytes."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name + ":"))
-
-
-def image(height: int, width: int) -> np.ndarray:
-    """A picture of noise, as the data layers give it: 1 x 3 x H x W, around 0."""
-    return np.random.RandomState(0).uniform(-120, 130, (1, 3, height, width)).astype(np.float32)
+DEVICE = "cpu"
 
 
 class Engine:
     """The nets that the jobs need, built once each."""
 
-    def __init__(self):
+    def __init__(self, precision: str = "float32"):
+        if DEVICE == "cuda":
+            caffe.set_mode_gpu()
+            caffe.set_device(0)
+        if precision != "float32" or hasattr(caffe, "set_precision"):
+            if not hasattr(caffe, "set_precision"):
+                raise RuntimeError(
+                    f"this caffe computes in float32 alone: it has no set_precision({precision!r})"
+                )
+            caffe.set_precision(precision)
         self.net = self.solver = None
+        self.scored = None
 
-    def load(self, prototxt: str, weights: str) -> dict:
-        """Build the deploy net with weights; the seconds that took."""
+    def load(self, prototxt: str, weights: str = "", **_) -> dict:
+        """Build the deploy net with its weights, or random ones; the seconds that took."""
         self.net = None
-        start = time.perf_counter()
-        self.net = caffe.Net(prototxt, caffe.TEST, weights=weights)
-        return {"seconds": time.perf_counter() - start}
+        watch = answering.Watch(DEVICE)
+        with watch:
+            self.net = (
+                caffe.Net(prototxt, caffe.TEST, weights=weights)
+                if weights
+                else caffe.Net(prototxt, caffe.TEST)
+            )
+        if not weights:
+            from reproduction import timing
 
-    def forward(self, height: int, width: int, save: str = "") -> dict:
-        """One forward pass; ``save`` writes the scores there."""
+            timing.fill(self.net)
+        return {"seconds": watch.seconds}
+
+    def forward(self, height: int, width: int, batch: int = 1, save: str = "") -> dict:
+        """One forward pass, until the scores are in the CPU's memory; ``save`` writes them there."""
+        return self._run(image(height, width, batch), save)
+
+    def _run(self, picture: np.ndarray, save: str = "") -> dict:
         blob = self.net.blobs["data"]
-        blob.reshape(1, 3, height, width)
-        blob.data[...] = image(height, width)
-        start = time.perf_counter()
-        self.net.forward()
-        scores = self.net.blobs["score"].data
-        seconds = time.perf_counter() - start
+        blob.reshape(*picture.shape)
+        blob.data[...] = picture
+        watch = answering.Watch(DEVICE)
+        with watch:
+            self.net.forward(blobs=["score"])
+            scores = self.net.blobs["score"].data
         if save:
             np.save(save, scores)
+        return {"seconds": watch.seconds}
+
+    def labels(self, pictures: list[str], save: list[str]) -> dict:
+        """The class of every pixel of each of ``pictures`` (files of what the net sees), written to ``save``."""
+        seconds = 0.0
+        for picture, path in zip(pictures, save, strict=True):
+            seconds += self._run(np.load(picture))["seconds"]
+            np.save(path, self.net.blobs["score"].data.argmax(1).astype(np.uint8))
         return {"seconds": seconds}
 
-    def train(self, solver: str, weights: str, height: int, width: int) -> dict:
-        """One training iteration: forward, backward, update."""
+    def train(self, solver: str, weights: str, height: int, width: int, steps: int = 1, save: str = "", **_):
+        """Training iterations: forward, backward, update. ``save`` writes the updates of a few layers."""
         if self.solver is None:
             self.solver = caffe.SGDSolver(solver)
             self.solver.net.copy_from(weights)
-        blobs = self.solver.net.blobs
+        blobs, params = self.solver.net.blobs, self.solver.net.params
         blobs["data"].reshape(1, 3, height, width)
         blobs["label"].reshape(1, 1, height, width)
         blobs["data"].data[...] = image(height, width)
-        blobs["label"].data[...] = np.arange(width) * 21 // width
+        blobs["label"].data[...] = answering.label(height, width)
+        watch = answering.Watch(DEVICE)
+        with watch:
+            _step(self.solver, steps)
+            loss = float(blobs["loss"].data)
+        if save:  # a solver leaves in a diff what it took off the weights
+            np.savez(save, **{name: params[name][0].diff for name in answering.COMPARED if name in params})
+        return {"seconds": watch.seconds / steps, "loss": loss}
+
+    def score(self, val: str, deploy: str, weights: str, ids: list[str]) -> dict:
+        """Score the next images of a set as ``score.py`` does, then run the same sizes through ``net.forward`` alone.
+
+        ``seconds``: of scoring, from files to the confusion matrix. ``forward``: the sum of the forward passes, of
+        the deploy net with its data already there.
+        """
+        import score
+
+        if self.scored is None:
+            self.scored = caffe.Net(val, caffe.TEST, weights=weights)
+            self.net = caffe.Net(deploy, caffe.TEST)
+            self.net.share_with(self.scored)
+        sizes = []
         start = time.perf_counter()
-        self.solver.step(1)
-        loss = float(blobs["loss"].data)
-        return {"seconds": time.perf_counter() - start, "loss": loss}
+        score.score_heads(
+            self.scored, None, ids, [score.Head()], lambda name, head, truth, *_: sizes.append(truth.shape)
+        )
+        seconds = time.perf_counter() - start
+        forward = sum(self.forward(int(height), int(width))["seconds"] for height, width in sizes)
+        return {"seconds": seconds, "forward": forward}
 
 
-def main() -> None:
-    """Answer until the input ends."""
-    engine = Engine()
-    # answers go to the real stdout; whatever the engine prints goes to stderr
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    for line in sys.stdin:
-        job = json.loads(line)
-        answer = getattr(engine, job.pop("job"))(**job)
-        answer["peak"] = memory("VmHWM")
-        print(json.dumps(answer), file=answers, flush=True)
+def _step(solver, steps: int) -> None:
+    """Training iterations in the way that ``training.py`` has them: on our engine nothing else is kept to look at."""
+    if hasattr(solver, "step_whole"):
+        solver.step_whole(steps, ["loss", "label"])
+    else:
+        solver.step(steps)
+
+
+def peak() -> int:
+    """The most memory that was in use, bytes: the GPU's where one computes, if that is known."""
+    if DEVICE == "cuda":
+        try:
+            import torch
+        except ImportError:
+            return 0
+        return torch.cuda.max_memory_reserved()
+    return answering.memory()
 
 
 if __name__ == "__main__":
-    main()
+    DEVICE = sys.argv[2]
+    answering.serve(lambda: Engine(sys.argv[1]), peak)

@@ -169,7 +169,7 @@ class Check:
             net.blobs["data"].reshape(*image.shape)
             net.reshape()
         net.blobs["data"].data[...] = image
-        net.forward()
+        net.forward(blobs=[self.scores])
         return net.blobs[self.scores].data.copy()
 
     def slide(self, net, values, stride, first=None):
@@ -184,7 +184,7 @@ class Check:
         for i, j in np.ndindex(rows, columns):
             y, x = i * stride, j * stride
             blob.data[...] = values[:, :, y : y + height, x : x + width]
-            net.forward(start=first.name if first else None)
+            net.forward(blobs=[self.scores], start=first.name if first else None)
             slid[:, :, i, j] = net.blobs[self.scores].data
         return slid
 

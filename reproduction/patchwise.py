@@ -177,7 +177,7 @@ class Pair:
             for batch in batches:
                 with watch:
                     timing.put(net, batch)
-                    net.forward()
+                    net.forward(blobs=[self.scores])
                 scores.append(net.blobs[self.scores].data.copy())
             found[kind] = np.concatenate(scores)
 
@@ -214,14 +214,14 @@ class Pair:
         whole.blobs["label"].data[...] = IGNORED
         for (i, j), label in zip(cells, truth, strict=True):
             whole.blobs["label"].data[0, 0, i, j] = label
-        whole.forward()
+        whole.forward(blobs=[self.scores])
         whole.backward()
         own = whole.blobs[self.scores].data
         scores = []
         for cell, label in zip(tqdm(cells, "field by field", disable=None, leave=False), truth, strict=True):
             timing.put(alone, self.patches([cell], side, first))
             alone.blobs["label"].data[...] = label
-            alone.forward()
+            alone.forward(blobs=[self.scores])
             alone.backward()  # gradients add up
             scores.append(alone.blobs[self.scores].data[0].copy())
         apart = {

@@ -1,4 +1,4 @@
-"""Tables of the README whose numbers other files of the project have: recipes, the engines compared."""
+"""Tables of the README whose numbers other files of the project have: recipes, the engines compared, their times."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from files import DataError, read_lines
 from reproduction.tables import Grid
 
 ROOT = Path(__file__).resolve().parents[1]
-# The recorded measurements that the README is made of; those that `make bench` writes elsewhere change nothing in it
-BENCH = ROOT / "bench/results/2026-11-23-cpu2-engines.csv"
+# The newest record of the measurements on a CPU (`make bench`); its name begins with its date
+RECORDS = ROOT / "bench/results"
+BENCH = max(RECORDS.glob("*-cpu*-peers.csv"), default=RECORDS / "cpu-peers.csv")
+MEASURED = ("inference", "training", "minibatch", "start", "load", "set")  # in this order
+PEERS = ("original", "torchfcn", "pytorch", "compile", "onnxruntime", "openvino")
 PARITY = ROOT / "tests/parity/last.md"
 STAGES = ("voc-fcn32s", "voc-fcn16s", "voc-fcn8s")
 
@@ -106,29 +109,78 @@ def parity() -> str:
 
 
 def bench() -> str:
-    """Time and memory beside the original's, from the recorded measurement."""
-    jobs = {
-        "forward 500x500": "forward, 500×500",
-        "forward 500x375": "forward, 500×375",
-        "training iteration 500x500": "training iteration, 500×500",
-        "training iteration 500x375": "training iteration, 500×375",
-        "load weights": f"building the net and loading {megabytes(RELEASED['voc-fcn8s'])} MB",
-    }
+    """Time and memory beside the original's and the peers', from the newest record; then ours by the image's size."""
     try:
         with open(BENCH, newline="", encoding="utf-8") as file:
-            found = {line["job"]: line for line in csv.DictReader(file)}
+            found = [line for line in csv.DictReader(file) if line["seconds"]]
+            found.sort(key=lambda line: [*MEASURED, line["job"]].index(line["job"]))
     except OSError as error:
         raise DataError(
-            f"{BENCH} cannot be read: {error}. The README's table of times is made of it"
+            f"{BENCH} cannot be read: {error}. The README's table of times is made of it: make bench"
         ) from None
+    jobs: dict[str, dict[str, dict]] = {}  # title → engine, without its precision → its row
+    for line in found:
+        if not line["job"].startswith("growth"):
+            jobs.setdefault(_title(line), {})[line["engine"].split()[0]] = line
+    peers = [peer for peer in PEERS if any(peer in engines for engines in jobs.values())]
     rows = []
-    for job, title in jobs.items():
-        columns = ("ours_s", "original_s", "ratio", "ratio_min", "ratio_max", "peak_ratio")
-        line = {column: _two(found[job][column]) for column in columns}
-        spread = f"{line['ratio']} ({line['ratio_min']}–{line['ratio_max']})"
-        rows.append([title, f"{line['ours_s']} s", f"{line['original_s']} s", spread, line["peak_ratio"]])
-    header = ["", "ours", "original", "ratio (smallest to largest)", "peak memory"]
-    return Grid(header, rows, "lrrrr").markdown()
+    for title, engines in jobs.items():
+        ours = engines.get("ours", dict.fromkeys(found[0], ""))
+        memory = engines.get("original", {}).get("peak_ratio", "")
+        apart = scientific(float(ours["difference"])) if ours["difference"] else ""
+        if ours["equal_labels"]:
+            apart += f"; {float(ours['equal_labels']):.2%}"
+        cells = [_time(ours), *(_time(engines[peer]) if peer in engines else "" for peer in peers)]
+        rows.append([title, *cells, memory and _two(memory), apart])
+    header = ["", "ours", *peers, "memory, of the original's", "difference; equal labels"]
+    text = Grid(header, rows, "l" + "r" * (len(header) - 1)).markdown()
+    machines = dict.fromkeys(f"{line['cpu']}, {line['cores']} cores, {line['date']}" for line in found)
+    grown = [line for line in found if line["job"] == "growth pixels" and line["engine"] == "ours"]
+    lines = [
+        [
+            line["size"].replace("x", "×"),
+            f"{_two(line['seconds'])} s",
+            f"{1e6 * float(line['seconds']) / _pixels(line['size']):.1f} µs",
+            f"{float(line['peak_mib']) / 1024:.1f} GiB",
+        ]
+        for line in sorted(grown, key=lambda line: _pixels(line["size"]))
+    ]
+    text += f"\n\nMeasured on {'; '.join(machines)}."
+    if lines:
+        text += "\n\n" + Grid(["ours, inference", "time", "a pixel", "peak memory"], lines, "lrrr").markdown()
+    return text
+
+
+def _title(line: dict[str, str]) -> str:
+    """What a row of the measurements is about, in words."""
+    size = line["size"].replace("x", "×")
+    net = line["net"].upper().replace("FCN", "FCN-").replace("S", "s")
+    precision = "" if line["precision"] == "float32" else f", {line['precision']}"
+    batch = line["variant"].removeprefix("batch ")
+    return {
+        "inference": f"{net}, inference, {size}",
+        "training": f"{net}, training iteration, {size}",
+        "minibatch": f"{net}, update by {batch} images, {size}",
+        "start": f"process start to first scores, {size}",
+        "load": f"loading {megabytes(RELEASED['voc-fcn8s'])} MB",
+        "set": f"scoring {line['variant'].replace('alone', 'passes alone; ratio: the whole to them')}",
+    }.get(line["job"], line["job"]) + precision
+
+
+def _pixels(size: str) -> int:
+    height, width = size.split("x")
+    return int(height) * int(width)
+
+
+def _time(line: dict[str, str]) -> str:
+    """Seconds, and the ratio of ours to them with its spread, where there is one."""
+    if not line["seconds"]:
+        return ""
+    text = f"{_two(line['seconds'])} s"
+    if line["ratio"]:
+        ratio, low, high = (_two(line[name]) for name in ("ratio", "ratio_min", "ratio_max"))
+        text += f": {ratio} ({low}–{high})"
+    return text
 
 
 def _two(number: str) -> str:

@@ -68,7 +68,7 @@ def compare(param: caffe_pb2.NetParameter, top: str, factor: int, rounds: int = 
         def job(watch):
             with watch:
                 timing.put(run, pixels)
-                run.forward()
+                run.forward(blobs=[top])
             maps[way] = run.blobs[top].data.copy()
 
         return job

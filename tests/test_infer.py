@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import caffe
@@ -23,6 +24,7 @@ layer { name: "data" type: "Python" top: "data" top: "label" python_param { modu
         layer: "VOCSegDataLayer"
         param_str: "{'voc_dir': '../data/pascal/VOC2011', 'split': 'val', 'mean': (100, 110, 120)}" } }
 """
+OPTIONS = ("deploy", "weights", "mean", "classes", "gpu", "precision")
 RED, BLUE, DARK = (250, 0, 0), (0, 0, 250), (100, 100, 100)
 PERSON, BIRD = 15, 3
 
@@ -227,6 +229,79 @@ def test_a_deploy_file_alone_needs_the_mean(tmp_path, model, capsys):
     args = ["--deploy", model / "deploy.prototxt", "--weights", weights, "--mean", 100, 110, 120]
     assert infer.main([path, "--cpu", *map(str, args), "--out", str(tmp_path / "out")]) == 0
     assert "class 15 100.0%" in capsys.readouterr().out
+
+
+@pytest.fixture
+def precisions(monkeypatch):
+    """What the engine was told to compute in; afterwards it is as before."""
+    told = []
+    set_precision = getattr(caffe, "set_precision", None)
+    if set_precision:
+        monkeypatch.setattr(caffe, "set_precision", lambda word: told.append(word) or set_precision(word))
+    yield told
+    if set_precision:
+        set_precision("float32")
+
+
+@pytest.mark.needs_embedded("it computes in float32 alone")
+def test_a_precision_can_be_chosen(tmp_path, model, precisions, capsys):
+    path = photo(tmp_path / "a.png", [[RED, BLUE], [DARK, DARK]])
+    for precision, said in (("bf16", "toy on CPU in bf16, weights"), ("tf32", "toy on CPU in tf32, weights")):
+        assert run(model, path, "--precision", precision) == 0
+        assert precisions.pop() == precision and said in capsys.readouterr().out
+        assert prediction(tmp_path / "out/a.png") == [[PERSON, BIRD], [0, 0]]
+    # of another net in this process that asks for none, nothing of that is left
+    assert run(model, path) == 0
+    assert precisions == ["float32"] and "toy on CPU, weights" in capsys.readouterr().out
+
+
+def test_the_original_engine_computes_in_float32_alone(tmp_path, model, monkeypatch, capsys):
+    monkeypatch.delattr(caffe, "set_precision", raising=False)
+    path = photo(tmp_path / "a.png", [[RED]])
+    for words in ([], ["--precision", "float32"]):
+        assert run(model, path, *words) == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run(model, path, "--precision", "bf16")
+    assert "--precision bf16 is not to be had of the original Caffe" in str(stop.value.code)
+    assert "leave it out" in str(stop.value.code)
+
+
+def test_precisions_are_those_of_the_engine():
+    import options
+
+    if hasattr(caffe, "set_precision"):
+        from caffe import common
+
+        assert options.PRECISIONS == common.PRECISIONS
+
+
+@pytest.mark.needs_embedded("the original keeps every blob of every forward")
+def test_scores_that_are_no_output_are_asked_for(tmp_path, model):
+    text = DEPLOY + 'layer { name: "prob" type: "Softmax" bottom: "score" top: "prob" }'
+    (model / "deploy.prototxt").write_text(text)
+    found = infer.load(infer.argparse.Namespace(**dict.fromkeys(OPTIONS), model=str(model), cpu=True))
+    seg = found([np.array([[[-50]], [[-50]], [[150]]], np.float32)])
+    assert seg[0].tolist() == [[PERSON]] and "score" not in found.net.outputs and not found.net.keeps_values
+
+
+def test_the_next_image_is_read_while_one_is_in_the_net(tmp_path, model, monkeypatch):
+    reading, segment, read = threading.Event(), infer.Segmenter.__call__, infer.Segmenter.read
+
+    def reads(self, files):
+        if files[0].endswith("b.png"):
+            reading.set()
+        return read(self, files)
+
+    def waits(self, values):
+        assert reading.wait(30), "the second image is read only after the first one is done"
+        return segment(self, values)
+
+    monkeypatch.setattr(infer.Segmenter, "read", reads)
+    monkeypatch.setattr(infer.Segmenter, "__call__", waits)
+    paths = [photo(tmp_path / f"in/{name}.png", [[RED]]) for name in "ab"]
+    assert run(model, *paths) == 0
+    assert prediction(tmp_path / "out/a.png") == prediction(tmp_path / "out/b.png") == [[PERSON]]
 
 
 def test_as_a_command_it_ends_with_one_message_and_status_1(tmp_path, model):

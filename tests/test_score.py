@@ -315,6 +315,25 @@ def test_seg_tests_scores_the_trained_weights_from_the_first_item_on(tmp_path, s
     assert result.iteration == 2 and "Iteration 2 mean IU" in capsys.readouterr().out
 
 
+@pytest.mark.needs_embedded("the original keeps every blob of every forward")
+def test_scoring_asks_for_its_blobs_by_name_so_the_net_need_not_keep_others(solver):
+    result = score.seg_tests(solver, False, sorted(items()))
+    assert result.hist.any() and result.loss > 0
+    (net,) = solver.test_nets
+    assert "score" not in net.outputs and not net.keeps_values
+
+
+def test_an_item_that_is_seen_stays_as_it_was(solver):
+    seen = []
+    heads = [score.Head()]
+    score.seg_tests_of(
+        solver, False, sorted(items()), heads, seen=lambda name, head, truth, *_: seen.append((name, truth))
+    )
+    assert [name for name, _ in seen] == sorted(items())
+    for name, truth in seen:
+        np.testing.assert_array_equal(truth, items()[name][1])
+
+
 def test_seg_tests_needs_a_test_net(solver):
     class Solver:
         test_nets = []

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import caffe
 import numpy as np
 import pytest
 from model_dirs import random_weights, run, scratch
@@ -343,6 +344,7 @@ def test_an_interrupt_is_no_traceback(folders, model, monkeypatch, capsys):
         ([], "give --classes for two folders of labels, --model or --deploy for photographs"),
         (["--classes", "4", "--weights", "w"], "--weights is for photographs"),
         (["--classes", "4", "--head", "sem"], "--head is for photographs"),
+        (["--classes", "4", "--precision", "bf16"], "--precision is for photographs"),
         (["--classes", "4", "--resize", "truth"], "--resize is for photographs"),
         (["--classes", "4", "--mean", "1", "2", "3"], "--mean is for photographs"),
         (["--classes", "4", "--hha", "x"], "--hha is for photographs"),
@@ -360,6 +362,14 @@ def test_options_that_do_not_go_together(folders, capsys, options, told):
     assert stop.value.code == 2 and told in capsys.readouterr().err
 
 
+@pytest.mark.needs_embedded("it computes in float32 alone")
+def test_a_precision_can_be_chosen(folders, model, monkeypatch):
+    told = []
+    monkeypatch.setattr(caffe, "set_precision", told.append)
+    assert call(folders, "--model", model, "--precision", "tf32") == 0
+    assert told == ["tf32"]
+
+
 def test_as_a_command_with_the_options_anywhere(folders, model):
     photos, truths, out = folders / "photos", folders / "truths", folders / "out"
     done = run(ROOT / "score.py", "--cpu", photos, "--model", model, truths, "--out", out)
@@ -369,7 +379,7 @@ def test_as_a_command_with_the_options_anywhere(folders, model):
 
 def test_the_matrix_counts_what_the_net_says(folders, model):
     """Pixel by pixel, of the function under the command."""
-    options = dict.fromkeys(("deploy", "weights", "mean", "classes", "gpu"))
+    options = dict.fromkeys(("deploy", "weights", "mean", "classes", "gpu", "precision"))
     segmenter = infer.load(argparse.Namespace(model=str(model), cpu=True, **options))
     files, truth = [str(folders / "photos/a.png")], folders / "truths/a.png"
     hist = score_photographs.score(segmenter, 0, [(files, truth)], folders / "p")

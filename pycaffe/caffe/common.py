@@ -169,14 +169,15 @@ def random_state() -> tuple:
 def random_again(state: tuple):
     """Inside, this thread's generators go on from ``state``; afterwards from where they were."""
     before = random_state()
-    _set_random_state(state)
+    set_random_state(state)
     try:
         yield
     finally:
-        _set_random_state(before)
+        set_random_state(before)
 
 
-def _set_random_state(state: tuple) -> None:
+def set_random_state(state: tuple) -> None:
+    """Set both generators to ``state``, as :func:`random_state` gave it."""
     _state.random.set_state(state[0])
     if state[1] is not None and _state.cuda_generator is not None:
         _state.cuda_generator.set_state(state[1])

@@ -101,6 +101,8 @@ class Net(NetAccess, NetWeights, BuiltNet):
 
         ``keep`` false drops, layer by layer, what only a second backward of this forward would need.
         """
+        if self._withheld is not None:
+            self._withheld.record()
         for i in range(start_idx, end_idx - 1, -1):
             for hook in self._hooks["before_backward"]:
                 hook(i)
@@ -142,6 +144,8 @@ class Net(NetAccess, NetWeights, BuiltNet):
         if first == 0 and last == len(self.layers) - 1 and self._may_withhold(names):
             self._withheld.forward(names)
         else:
+            if self._withheld is not None and first == 0:
+                self._withheld.recorded = True
             self._forward(first, last)
         return {name: self.blobs[name].data for name in names}
 
@@ -155,9 +159,9 @@ class Net(NetAccess, NetWeights, BuiltNet):
         if self.keeps_values or self.watched or not names <= set(self.blobs):
             return False
         if self._withheld is None:
-            self.keeps_values = any(self._needs) or not (whole.testing(self) and whole.repeatable(self))
+            self.keeps_values = not (whole.testing(self) and whole.repeatable(self))
             self._withheld = whole.Withheld(self)
-        return not self.keeps_values and self._withheld.possible()
+        return not self.keeps_values and self._withheld.possible(names)
 
     def _plan(self, wanted: set[str]) -> Plan:
         """How the net runs fast to the blobs ``wanted``."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from weakref import ref
 
@@ -57,19 +58,20 @@ def weighted_sum(values: torch.Tensor, weights: torch.Tensor) -> float:
     return float((values.detach().double() * weights).sum())
 
 
-def forward(net, wanted: set[str]) -> float:
+def forward(net, wanted: set[str], noted: Callable[[int], None] | None = None) -> float:
     """Run the whole of ``net`` without gradients and return its loss.
 
-    Of the blobs only those in ``wanted``, and the tops of data layers, get their values.
+    Of the blobs only those in ``wanted``, and the tops of data layers, get their values. ``noted(i)`` is called
+    as soon as a layer i that is more than its ``compute`` has run, as data layers are.
     """
     with torch.no_grad():
-        return _run(net, wanted, net._plan(wanted).compute)
+        return _run(net, wanted, net._plan(wanted).compute, noted)
 
 
-def step(net, wanted: set[str]) -> float:
+def step(net, wanted: set[str], noted: Callable[[int], None] | None = None) -> float:
     """Forward and backward of the whole of ``net``: adds to the parameters' diffs, returns the loss.
 
-    The blobs, and ``wanted``, as in :func:`forward`. Raises as the layers do.
+    The blobs, ``wanted`` and ``noted`` as in :func:`forward`. Raises as the layers do.
     """
     plan, device = net._training_plan(wanted), common.device()
     params: list = []
@@ -92,7 +94,7 @@ def step(net, wanted: set[str]) -> float:
             )
 
     plan.start(leaves)
-    loss = _run(net, wanted, compute, losses)
+    loss = _run(net, wanted, compute, noted, losses)
     # from the last layer to the first, as one by one: shared parameters are summed in that order
     learned = [(blob, leaf) for blob, leaf in reversed(params) if leaf.requires_grad]
     tops = [(top, seed) for top, seed in losses if top.requires_grad]
@@ -109,7 +111,7 @@ def step(net, wanted: set[str]) -> float:
     return loss
 
 
-def _run(net, wanted, compute, losses=None) -> float:
+def _run(net, wanted, compute, noted=None, losses=None) -> float:
     """The layers one after another, stateless ones by ``compute(i, sources)``; returns the loss.
 
     ``losses``, a list, is filled with what adds to it: the tops and their diffs.
@@ -133,6 +135,8 @@ def _run(net, wanted, compute, losses=None) -> float:
                 )
             layer.forward(bottoms, tops)
             results = [blob.tensor(device).detach() for blob in tops]
+            if noted:
+                noted(i)
         for name, blob, result, weight in zip(top_names, tops, results, net._loss_weights[i], strict=True):
             values[name] = result
             if weight:
@@ -162,33 +166,38 @@ class Withheld:
     def __init__(self, net):
         self._net = ref(net)  # not the net itself: one that nobody uses should go at once, with its weights
         self.data: list = []  # blob, shape, values
-        self.given: list = []  # the blobs that have their values
         self.params: list = []  # blob, its memory, the version of that
         self.absent: list = []  # memories
-        self.random = None
+        self.random: dict = {}  # the generators' states: at the start (-1), and after each data layer
+        self.recorded = True  # did the last forward's layers run one by one, as a backward needs it?
 
-    def possible(self) -> bool:
-        """Can inner values be withheld now: does nobody hold an array of one, or of a parameter?"""
+    def possible(self, wanted: set[str]) -> bool:
+        """Can all but the blobs in ``wanted`` be withheld: does nobody hold an array of one, or of a parameter?"""
         net = self._net()
         blobs = [*net.blobs.values(), *(blob for layer in net.layers for blob in layer.blobs)]
-        data = {id(blob._data) for blob in _data(net)}
-        return not any(blob.viewed() for blob in blobs if id(blob._data) not in data)
+        filled = {id(blob._data) for blob in (*_data(net), *map(net.blobs.get, wanted))}
+        return not any(blob.viewed() for blob in blobs if id(blob._data) not in filled)
 
     def forward(self, wanted: set[str]) -> None:
         """Run the net for the blobs in ``wanted`` and withhold all others."""
         self._withhold(wanted, forward)
+        self.recorded = False
 
     def step(self, wanted: set[str]) -> float:
         """:func:`step` for the blobs in ``wanted``; withholds all others and returns the loss."""
         return self._withhold(wanted, step)
 
+    def _note(self, index: int) -> None:
+        self.data += _copies(self._net()._tops[index])
+        self.random[index] = common.random_state()
+
     def _withhold(self, wanted, run) -> float:
         self._let_go()
         net = self._net()
-        self.random = common.random_state()
-        loss = run(net, wanted)
-        self.data = _copies(_data(net))
-        self.given = [net.blobs[name] for name in wanted]
+        self.data, self.random = [], {-1: common.random_state()}
+        for name in wanted:
+            net.blobs[name].release(but=_data(net))  # the old values make room for the new ones
+        loss = run(net, wanted, self._note)
         self.params = [(blob, blob._data, blob._data.version) for layer in net.layers for blob in layer.blobs]
         present = {id(blob._data) for blob, *_ in self.data} | {id(net.blobs[name]._data) for name in wanted}
         self.absent = [blob._data for blob in net.blobs.values() if id(blob._data) not in present]
@@ -221,25 +230,35 @@ class Withheld:
             )
         self._compute(self._net())
 
+    def record(self) -> None:
+        """A backward of the last forward is about to begin: what it needs of the layers is computed if it is not there.
+
+        Raises CaffeError when the parameters were changed since.
+        """
+        if not self.recorded:
+            self.give()
+
     def leave(self, net) -> None:
         """``net`` is about to go: blobs that somebody holds keep their values beyond it."""
         if any(memory.withheld is self for memory in self.absent) and _held(net) and not self._spoiled():
             self._compute(net)
 
     def _compute(self, net) -> None:
+        present = [blob for blob in net.blobs.values() if blob._data.withheld is not self]
         self._let_go()
-        net.keeps_values = True
+        net.keeps_values = self.recorded = True
         # what the net gave stays to the last bit; the same layers one by one round otherwise
-        now = _copies(
-            [*(blob for blob, *_ in self.data), *(blob for blob in self.given if blob._data.withheld is None)]
-        )
+        now = _copies(present)
         _put(self.data)
-        with common.random_again(self.random):
-            for i, param in enumerate(net._layer_params):
-                if param.bottom:
+        with common.random_again(self.random[-1]):
+            for i in range(len(net.layers)):
+                if i in self.random:
+                    common.set_random_state(self.random[i])
+                else:
                     net._forward(i, i)
         _put(now)
-        net._forget()
+        if not any(net._needs):  # else a backward may follow, as of any forward
+            net._forget()
 
     def _let_go(self) -> None:
         for memory in self.absent:

@@ -79,6 +79,17 @@ def test_outputs_agree_and_inner_values_take_no_space(nets):
     assert held(one) < held(two) / 2
 
 
+def test_an_output_that_somebody_holds_is_filled_and_takes_no_other_way(nets):
+    one, two = nets
+    held_output = one.forward()["same"]
+    for seed in (1, 2):
+        for net in nets:
+            net.blobs["x"].data[...] = values(seed)
+        out = one.forward()["same"]
+        assert agree(held_output, two.forward()["same"]) and agree(out, held_output)
+    assert not one.keeps_values and held(one) < held(two) / 2
+
+
 def test_inner_values_are_there_when_read_whatever_was_written_since(nets):
     one, two = nets
     one.forward(), two.forward()
@@ -189,7 +200,7 @@ def test_hooks_see_every_layer(nets):
 
 
 def test_random_and_stateful_nets_keep_everything(make_net):
-    net = make_net(TRAIN)
+    net = make_net(TRAIN, caffe.TRAIN)
     net.forward()
     assert net.keeps_values
 

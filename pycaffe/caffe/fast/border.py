@@ -19,11 +19,11 @@ from itertools import pairwise
 import torch
 
 from .chain import Link, Rect, Stage, follow, needs
-from .spans import Interval, Span, blank_length, source
+from .spans import Interval, Span, blank_length, source, within
 
 WORTH = 0.9  # of a map: where the image's part is more, the border is not worth taking apart
 LARGE = 64 * 2**20  # bytes of a map inside a stage, from which on it should not be in memory as a whole
-BAND = 8 * 2**20  # bytes of the largest map within a band
+BAND = 24 * 2**20  # bytes of the largest map within a band
 
 Spans = tuple[list[Span], list[Span]]  # of the maps of a stage, the one it starts from first: down, across
 Kernel = Callable[[Link, torch.Tensor, tuple[int, int, int, int]], torch.Tensor]
@@ -70,6 +70,8 @@ def legs(stages: list[Stage], shape: tuple[int, ...]) -> tuple[Rect, list[Leg]]:
     spans = _follow(links, lengths, image)
     if min(span.size for axis in spans for span in axis) < 1:
         return image, []  # the layers themselves say what is wrong
+    if any(span.image[0] >= span.image[1] for axis in spans for span in axis):
+        return image, []  # a stride steps over all of the image
     made = _legs(stages, spans, spans)
     kept = _leading(made, lambda leg: _large(leg, shape[0]) or _share(leg) < WORTH)
     blank = _blank([link for leg in kept for link in leg.links], lengths)
@@ -125,15 +127,18 @@ def rectangle(
     """
     cells = [needs(leg.links, axis, spans[axis], wanted[axis]) for axis in (0, 1)]
     for axis, (first, end) in enumerate(cover):
-        cells[axis][0] = max(cells[axis][0][0], first), min(cells[axis][0][1], end)
-        begin, length = cells[axis][0][0] - first, cells[axis][0][1] - cells[axis][0][0]
-        x = x.narrow(2 + axis, begin, length)
+        begin, stop = cells[axis][0] = within(cells[axis][0], first, end)
+        x = x.narrow(2 + axis, begin - first, stop - begin)
     for number, link in enumerate(leg.links):
         sides = []
         for axis in (0, 1):
             (first, end), after = cells[axis][number], cells[axis][number + 1]
             reads = link.windows[axis].reads(after) if link.windows else after
-            sides += [first - reads[0], reads[1] - end]
+            before, behind = first - reads[0], reads[1] - end
+            if min(before, behind) < 0:  # all that it reads lies beyond
+                shape = [*x.shape[: 2 + axis], reads[1] - reads[0], *x.shape[3 + axis :]]
+                x, before, behind = x.new_zeros(shape), 0, 0
+            sides += [before, behind]
         x = kernel(link, x, tuple(sides))
     return x
 
@@ -185,6 +190,10 @@ def surrounded(leg: Leg, part: list[torch.Tensor], blank: torch.Tensor, wanted: 
     return whole
 
 
+def _around(one: Rect, other: Rect) -> Rect:
+    return tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(one, other, strict=True))
+
+
 def run(
     legs: list[Leg],
     place: Rect,
@@ -205,7 +214,7 @@ def run(
             rectangle(leg, leg.spans, kernel, x, cover, (rows, leg.part[1]))
             for rows in leg.bands(len(x), limit)
         ]
-        cover = leg.whole if leg.read or last else legs[number + 1].needed()
+        cover = leg.whole if leg.read or last else _around(leg.part, legs[number + 1].needed())
         if blank:
             x = surrounded(leg, bands, blank[number], cover)
         else:
@@ -213,4 +222,4 @@ def run(
         if leg.read or last:
             results[leg.links[-1].last] = x
     links = [link for leg in legs for link in leg.links]
-    return {i: results.get(i) for link in links for i in range(link.index, link.last + 1)}
+    return {i: results.get(i) for link in links for i in (link.index, link.last)}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..proto import caffe_pb2
-from .spans import Interval, Span, Window
+from .spans import Interval, Span, Window, within
 
 _SAME_EVERYWHERE = ("ReLU", "PReLU", "ELU", "Sigmoid", "TanH")  # and LRN across channels
 
@@ -157,5 +157,5 @@ def needs(links: list[Link], axis: int, spans: list[Span], wanted: Interval) -> 
     intervals = [wanted]
     for link, size in zip(reversed(links), reversed([span.size for span in spans[:-1]]), strict=True):
         first, end = link.windows[axis].reads(intervals[0]) if link.windows else intervals[0]
-        intervals.insert(0, (max(first, 0), min(end, size)))
+        intervals.insert(0, within((first, end), 0, size))
     return intervals

@@ -27,7 +27,9 @@ class Convolution:
     def __init__(
         self, layer, weight: torch.Tensor, bias: torch.Tensor | None, relu: bool, dtype: torch.dtype
     ):
-        self.stride, self.dilation, self.group, self.relu = layer.stride, layer.dilation, layer.group, relu
+        self.stride, self.group, self.relu = layer.stride, layer.group, relu
+        # a filter of one cell has no gaps; oneDNN ends the process when told of some
+        self.dilation = tuple(1 if k == 1 else d for k, d in zip(layer.kernel, layer.dilation, strict=True))
         self.dtype = dtype
         self.bias = None if bias is None else bias.to(dtype)
         self.winograd = self.packed = self.linear = None

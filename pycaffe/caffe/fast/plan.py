@@ -49,7 +49,7 @@ class Prepared:
         """Start anew if a parameter of ``net``, the device or the precision changed."""
         memories = [blob._data for layer in net.layers for blob in layer.blobs]
         state = [common.device(), common.precision(), *((memory, memory.version) for memory in memories)]
-        if state != self._state:
+        if state != self._state or any(memory.viewed() for memory in memories):
             self.kernels, self.blanks, self._state = {}, {}, state
         for memory in memories:
             memory.watch(self)
@@ -82,7 +82,8 @@ class Plan:
             return [self._ready.pop(index)]
         layer = self.net.layers[index]
         if is_plane_convolution(layer):
-            result = self._kernel(index)(sources[0], (*[layer.pad[0]] * 2, *[layer.pad[1]] * 2))
+            sides = (*[layer.pad[0]] * 2, *[layer.pad[1]] * 2)
+            result = self._kernel(index)(layer.completed(sources[0]), sides)
             if index not in self.fused:
                 return [result]
             self._ready[self.fused[index]] = result
@@ -119,7 +120,9 @@ class Plan:
     def _link(self, link, x, sides):
         if is_plane_convolution(link.layer):
             return self._kernel(link.index)(x, sides)
-        return link.layer.compute([x], self._params(link.layer))[0]
+        if link.layer.type in _ANY_LAYOUT:
+            return link.layer.compute([x], [])[0]
+        return link.layer.compute([x.float()], self._params(link.layer))[0].to(x.dtype)
 
     def _run_chain(self, image: torch.Tensor) -> bool:
         """Compute the chain for ``image``, if that is worth while."""

@@ -50,7 +50,7 @@ class _Product(torch.autograd.Function):
         below = of_bias = None
         if ctx.needs_input_grad[0]:
             below = (weight.flatten(1).T @ gradient).view(len(columns), ctx.shape[0], -1).transpose(0, 1)
-            if math.prod(ctx.windows[0]) == 1 and below[0].numel() == math.prod(ctx.shape[1:]):
+            if _cell_by_cell(ctx.windows):
                 below = below.reshape(ctx.shape)
             else:
                 below = F.fold(below, ctx.shape[2:], *ctx.windows)
@@ -59,10 +59,14 @@ class _Product(torch.autograd.Function):
         return below, None, of_bias, None, None
 
 
+def _cell_by_cell(windows) -> bool:
+    kernel, _, pad, stride = windows
+    return math.prod(kernel) == math.prod(stride) == 1 and not any(pad)
+
+
 def _columns(x: torch.Tensor, windows) -> torch.Tensor:
     """The windows of ``x`` (N, C, H, W) as columns, image by image."""
-    kernel, _, pad, stride = windows
-    if math.prod(kernel) == math.prod(stride) == 1 and not any(pad):
+    if _cell_by_cell(windows):
         return x.transpose(0, 1).flatten(1)
     return F.unfold(x, *windows).transpose(0, 1).flatten(1)
 

@@ -68,7 +68,7 @@ def blank_length(length: int, step: int, spans: Callable[[int], list[Span]]) -> 
     and in the middle of each of the maps ``spans`` there is a cell that depends on neither end.
     """
     for shorter in range(length % step, length, step):
-        if shorter and all(span.before + span.behind < span.size for span in spans(shorter)):
+        if all(span.size > max(span.before + span.behind, 0) for span in spans(shorter)):
             return shorter
     return None
 
@@ -81,3 +81,9 @@ def source(span: Span, blank: Span, wanted: Interval) -> list[int]:
         i if i < blank.before else i - shift if i >= span.size - behind else blank.before
         for i in range(*wanted)
     ]
+
+
+def within(cells: Interval, first: int, end: int) -> Interval:
+    """Those of ``cells`` from ``first`` to ``end``; the nearest one there if they all lie beyond."""
+    begin = min(max(cells[0], first), end - 1)
+    return begin, max(min(cells[1], end), begin + 1)
