@@ -64,8 +64,10 @@ def forward(net, wanted: set[str], noted: Callable[[int], None] | None = None) -
     Of the blobs only those in ``wanted``, and the tops of data layers, get their values. ``noted(i)`` is called
     as soon as a layer i that is more than its ``compute`` has run, as data layers are.
     """
+    plan = net._plan(wanted)
+    plan.start()
     with torch.no_grad():
-        return _run(net, wanted, net._plan(wanted).compute, noted)
+        return _run(net, wanted, plan.compute, noted)
 
 
 def step(net, wanted: set[str], noted: Callable[[int], None] | None = None) -> float:
@@ -195,6 +197,8 @@ class Withheld:
         self._let_go()
         net = self._net()
         self.data, self.random = [], {-1: common.random_state()}
+        for layer in net.layers:
+            layer._forget()
         for name in wanted:
             net.blobs[name].release(but=_data(net))  # the old values make room for the new ones
         loss = run(net, wanted, self._note)

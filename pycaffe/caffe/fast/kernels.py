@@ -14,8 +14,6 @@ from . import winograd
 
 Sides = tuple[int, int, int, int]  # top, bottom, left, right
 
-_FORMAT = torch.channels_last
-
 
 class Convolution:
     """The filters of a Convolution ``layer`` of two spatial axes, and a ReLU after them if ``relu``.
@@ -31,12 +29,15 @@ class Convolution:
         # a filter of one cell has no gaps; oneDNN ends the process when told of some
         self.dilation = tuple(1 if k == 1 else d for k, d in zip(layer.kernel, layer.dilation, strict=True))
         self.dtype = dtype
+        # cuDNN, too, wants channels last, but for float32
+        last = weight.device.type == "cpu" or dtype != torch.float32
+        self.format = torch.channels_last if last else torch.contiguous_format
         self.bias = None if bias is None else bias.to(dtype)
         self.winograd = self.packed = self.linear = None
         if winograd.pays(layer, weight, dtype):
             self.winograd = winograd.Filters(weight)
         elif not (weight.device.type == "cpu" and _onednn(dtype)):
-            self.weight = weight.to(dtype, memory_format=_FORMAT)
+            self.weight = weight.to(dtype, memory_format=self.format)
         elif {*layer.kernel, *layer.stride, layer.group} == {1} and not any(layer.pad):
             self.linear = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1).to(dtype), None)
         else:
@@ -47,7 +48,7 @@ class Convolution:
     def __call__(self, x: torch.Tensor, sides: Sides) -> torch.Tensor:
         if self.winograd:
             return self.winograd(x, sides, self.bias, self.relu)
-        x = x.to(self.dtype, memory_format=_FORMAT)
+        x = x.to(self.dtype, memory_format=self.format)
         top, bottom, left, right = sides
         if top != bottom or left != right:
             x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
@@ -99,7 +100,7 @@ class Upsampling:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The upsampled (N, C, H', W'), channels last: a tenth of the time of the other order."""
         layer = self.layer
-        x = x.contiguous(memory_format=_FORMAT)
+        x = x.contiguous(memory_format=torch.channels_last)
         return F.conv_transpose2d(
             x, self.weight, self.bias, layer.stride, layer.pad, 0, len(self.weight), layer.dilation
         )

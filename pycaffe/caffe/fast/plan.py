@@ -71,6 +71,10 @@ class Plan:
         """The net."""
         return self._net()
 
+    def start(self) -> None:
+        """A forward begins; whatever an interrupted one left is dropped."""
+        self._ready.clear()
+
     def compute(self, index: int, sources: list[torch.Tensor]) -> list[torch.Tensor]:
         """The tops of layer ``index`` from its bottoms, ``sources``; None for one that nobody will read.
 

@@ -72,7 +72,8 @@ class TrainingPlan:
         layer, (top, bottom, left, right) = link.layer, sides
         if top != bottom or left != right:
             x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
-        x = x.contiguous(memory_format=torch.channels_last)
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)
         weight, bias = leaves[0], leaves[1] if len(leaves) > 1 else None
         y = F.conv2d(x, weight, bias, layer.stride, (top, left), layer.dilation, layer.group)
         return y.relu_() if link.last != link.index else y
