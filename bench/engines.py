@@ -81,7 +81,7 @@ class Engine:
                 raise EngineError(f"the original Caffe is not built; build it with: {how}")
             python = str(home / "venv/bin/python")
             environment["PYTHONPATH"] = f"{home / 'python'}{os.pathsep}{ROOT}"
-        return [python, str(HERE / "worker.py"), self.precision, self.device], environment
+        return [python, str(HERE / "caffes.py"), self.precision, self.device], environment
 
 
 def choose(names: str | None, device: str) -> list[Engine]:

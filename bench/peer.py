@@ -1,4 +1,4 @@
-"""A process with one peer: ``python peer.py KIND PRECISION DEVICE`` answers the jobs that ``worker.py`` answers.
+"""A process with one peer: ``python peer.py KIND PRECISION DEVICE`` answers the jobs that ``caffes.py`` answers.
 
 KIND is pytorch (:mod:`plain`), compile (the same by torch.compile), torchfcn, onnxruntime or openvino. Each has its
 weights the way its users have them: a .pth file, or ONNX.

@@ -36,7 +36,7 @@ def segmenter(order: Order, net: Net) -> infer.Segmenter:
     deploy, weights = order.deploy(net, order.seeds[0])
     options = argparse.Namespace(
         model=None, deploy=str(deploy), weights=str(weights), classes=None, mean=None, gpu=order.gpu,
-        cpu=order.gpu is None,
+        cpu=order.gpu is None, precision=None,
     )  # fmt: skip
     with quiet():
         return infer.load(options)

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 import about  # noqa: E402
 import answering  # noqa: E402
+import caffes  # noqa: E402
 import engines  # noqa: E402
 import growth  # noqa: E402
 import harness  # noqa: E402
@@ -32,7 +33,6 @@ import peers  # noqa: E402
 import plain  # noqa: E402
 import table  # noqa: E402
 import turns  # noqa: E402
-import worker  # noqa: E402
 
 import bench  # noqa: E402
 
@@ -374,7 +374,7 @@ def test_a_worker_trains_as_training_does(images, tmp_path, monkeypatch):
     net.save(str(tmp_path / "w.caffemodel"))
     found = {}
     for way in ("whole", "kept"):
-        made = worker.Engine()
+        made = caffes.Engine()
         arguments = {
             "solver": str(model.solver(images)),
             "weights": str(tmp_path / "w.caffemodel"),

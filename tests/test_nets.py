@@ -507,7 +507,8 @@ def test_two_heads_lose_and_score_what_the_two_nets_of_one_head_do(tmp_path):
             each.forward()
         assert float(net.blobs[loss].data) > 0.1
         for blob in (loss, f"score{head}"):
-            np.testing.assert_array_equal(net.blobs[blob].data, both.blobs[blob].data)
+            # to rounding: a net of another shape adds up in another order
+            np.testing.assert_allclose(net.blobs[blob].data, both.blobs[blob].data, rtol=1e-4, atol=1e-5)
 
 
 STAGES = [

@@ -219,8 +219,11 @@ class Withheld:
 
     def prepare(self) -> None:
         """Somebody is about to change a parameter: compute the values while they can be."""
-        if self._net() is not None and not self._spoiled():
+        net = self._net()
+        if net is not None and not self._spoiled():
+            kept = net.keeps_values
             self.give()
+            net.keeps_values = kept  # nobody has looked at an inner value yet
 
     def give(self) -> None:
         """Compute the withheld values.
