@@ -1,4 +1,4 @@
-"""A process with one Caffe, ours or the original: ``python worker.py PRECISION DEVICE`` answers jobs.
+"""A process with one Caffe, ours or the original: ``python caffes.py PRECISION DEVICE`` answers jobs.
 
 It runs on whichever ``caffe`` is importable, and uses only what both have.
 """
