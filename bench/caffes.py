@@ -53,9 +53,12 @@ class Engine:
 
     def forward(self, height: int, width: int, batch: int = 1, save: str = "") -> dict:
         """One forward pass, until the scores are in the CPU's memory; ``save`` writes them there."""
-        return self._run(image(height, width, batch), save)
+        seconds, scores = self._run(image(height, width, batch))
+        if save:
+            np.save(save, scores)
+        return {"seconds": seconds}
 
-    def _run(self, picture: np.ndarray, save: str = "") -> dict:
+    def _run(self, picture: np.ndarray) -> tuple[float, np.ndarray]:
         blob = self.net.blobs["data"]
         blob.reshape(*picture.shape)
         blob.data[...] = picture
@@ -63,17 +66,11 @@ class Engine:
         with watch:
             self.net.forward(blobs=["score"])
             scores = self.net.blobs["score"].data
-        if save:
-            np.save(save, scores)
-        return {"seconds": watch.seconds}
+        return watch.seconds, scores
 
     def labels(self, pictures: list[str], save: list[str]) -> dict:
         """The class of every pixel of each of ``pictures`` (files of what the net sees), written to ``save``."""
-        seconds = 0.0
-        for picture, path in zip(pictures, save, strict=True):
-            seconds += self._run(np.load(picture))["seconds"]
-            np.save(path, self.net.blobs["score"].data.argmax(1).astype(np.uint8))
-        return {"seconds": seconds}
+        return answering.labels(self._run, pictures, save)
 
     def train(self, solver: str, weights: str, height: int, width: int, steps: int = 1, save: str = "", **_):
         """Training iterations: forward, backward, update. ``save`` writes the updates of a few layers."""

@@ -24,27 +24,21 @@ class Peer:
 
     def forward(self, height: int, width: int, batch: int = 1, save: str = "") -> dict:
         """One forward pass, until the scores are in the CPU's memory; ``save`` writes them there."""
-        picture = image(height, width, batch)
+        seconds, scores = self._timed(image(height, width, batch))
+        if save:
+            np.save(save, scores)
+        return {"seconds": seconds}
+
+    def _timed(self, picture: np.ndarray) -> tuple[float, np.ndarray]:
         self.ready(picture.shape)
         watch = answering.Watch(DEVICE)
         with watch:
             scores = self.run(picture)
-        if save:
-            np.save(save, scores)
-        return {"seconds": watch.seconds}
+        return watch.seconds, scores
 
     def labels(self, pictures: list[str], save: list[str]) -> dict:
         """The class of every pixel of each of ``pictures`` (files of what the net sees), written to ``save``."""
-        seconds = 0.0
-        for picture, path in zip(pictures, save, strict=True):
-            values = np.load(picture)
-            self.ready(values.shape)
-            watch = answering.Watch(DEVICE)
-            with watch:
-                scores = self.run(values)
-            np.save(path, scores.argmax(1).astype(np.uint8))
-            seconds += watch.seconds
-        return {"seconds": seconds}
+        return answering.labels(self._timed, pictures, save)
 
     def ready(self, shape) -> None:
         """Whatever an image of a new ``shape`` needs, which is not timed."""

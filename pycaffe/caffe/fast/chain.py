@@ -134,11 +134,7 @@ def _pools_inside(layer) -> bool:
 
 
 def _pool_counter(layer, axis: int) -> Callable[[int], int]:
-    def count(length: int) -> int:
-        room = length - layer.kernel[axis]
-        return (room // layer.stride[axis] if layer.floor else -(-room // layer.stride[axis])) + 1
-
-    return count
+    return lambda length: layer._output_size((length, length))[axis]
 
 
 def follow(links: list[Link], axis: int, span: Span) -> list[Span]:
