@@ -55,25 +55,13 @@ class Prepared:
             memory.watch(self)
 
 
-class Plan:
-    """The way of ``net`` to the blobs ``wanted``, on the kernels in ``prepared``."""
+class ChainedPlan:
+    """What the ways of testing and of training have in common: the chain first, as one, then layer by layer."""
 
-    def __init__(self, net, wanted: frozenset[str], prepared: Prepared):
-        self._net, self.prepared = ref(net), prepared  # not the net itself, which has its plans
-        self.fused = fused_relus(net, wanted)
-        self.stages = chain.find(net, self.fused, wanted)
-        self.scores = _scores(net)
+    def __init__(self):
+        self.stages: list[chain.Stage] = []
         self.layouts: dict = {}
         self._ready: dict[int, torch.Tensor | None] = {}
-
-    @property
-    def net(self):
-        """The net."""
-        return self._net()
-
-    def start(self) -> None:
-        """A forward begins; whatever an interrupted one left is dropped."""
-        self._ready.clear()
 
     def compute(self, index: int, sources: list[torch.Tensor]) -> list[torch.Tensor]:
         """The tops of layer ``index`` from its bottoms, ``sources``; None for one that nobody will read.
@@ -84,6 +72,40 @@ class Plan:
             return [self._ready.pop(index)]
         if self.stages and index == self.stages[0].links[0].index and self._run_chain(sources[0]):
             return [self._ready.pop(index)]
+        return self._compute(index, sources)
+
+    def _legs(self, image: torch.Tensor) -> tuple[chain.Rect, list[border.Leg]]:
+        return remembered(self.layouts, tuple(image.shape), lambda shape: border.legs(self.stages, shape))
+
+    def _run_chain(self, image: torch.Tensor) -> bool:
+        """Compute the chain for ``image``, if that is worth while."""
+        raise NotImplementedError
+
+    def _compute(self, index: int, sources: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What :meth:`compute` gives, of a layer outside the chain."""
+        raise NotImplementedError
+
+
+class Plan(ChainedPlan):
+    """The way of ``net`` to the blobs ``wanted``, on the kernels in ``prepared``."""
+
+    def __init__(self, net, wanted: frozenset[str], prepared: Prepared):
+        super().__init__()
+        self._net, self.prepared = ref(net), prepared  # not the net itself, which has its plans
+        self.fused = fused_relus(net, wanted)
+        self.stages = chain.find(net, self.fused, wanted)
+        self.scores = _scores(net)
+
+    @property
+    def net(self):
+        """The net."""
+        return self._net()
+
+    def start(self) -> None:
+        """A forward begins; whatever an interrupted one left is dropped."""
+        self._ready.clear()
+
+    def _compute(self, index, sources):
         layer = self.net.layers[index]
         if is_plane_convolution(layer):
             sides = (*[layer.pad[0]] * 2, *[layer.pad[1]] * 2)
@@ -128,11 +150,8 @@ class Plan:
             return link.layer.compute([x], [])[0]
         return link.layer.compute([x.float()], self._params(link.layer))[0].to(x.dtype)
 
-    def _run_chain(self, image: torch.Tensor) -> bool:
-        """Compute the chain for ``image``, if that is worth while."""
-        place, legs = remembered(
-            self.layouts, tuple(image.shape), lambda shape: border.legs(self.stages, shape)
-        )
+    def _run_chain(self, image):
+        place, legs = self._legs(image)
         if not legs:
             return False
         blank = []

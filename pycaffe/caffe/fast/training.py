@@ -12,13 +12,14 @@ import torch.nn.functional as F
 
 from . import border, chain, products
 from .kernels import upsampling
-from .plan import fused_relus, is_plane_convolution, remembered
+from .plan import ChainedPlan, fused_relus, is_plane_convolution
 
 
-class TrainingPlan:
+class TrainingPlan(ChainedPlan):
     """The way of a net through a pass that gives the blobs ``wanted``; asked by :mod:`caffe.whole` layer by layer."""
 
     def __init__(self, net, wanted: frozenset[str]):
+        super().__init__()
         self.layers = net.layers
         self.fused = {i: relu for i, relu in fused_relus(net, wanted).items() if net._needs[i]}
         self.stages = chain.find(net, self.fused, wanted)
@@ -28,26 +29,19 @@ class TrainingPlan:
             links and net._bottom_needs[links[0].index][0]
         ):
             self.stages = []
-        self.layouts: dict = {}
 
     def start(self, leaves) -> None:
         """A pass begins; ``leaves(layer)`` gives the parameters of a layer, as tensors that record gradients."""
         self._leaves, self._ready = leaves, {}
 
-    def compute(self, index: int, sources: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The tops of layer ``index`` from its bottoms, ``sources``; None for one that nobody will read."""
-        if index in self._ready:
-            return [self._ready.pop(index)]
-        if self.stages and index == self.stages[0].links[0].index and self._run_chain(sources[0]):
-            return [self._ready.pop(index)]
-        layer = self.layers[index]
-        results = self._compute(layer, sources)
+    def _compute(self, index, sources):
+        results = self._tops(self.layers[index], sources)
         if index in self.fused:
             self._ready[self.fused[index]] = results[0].relu()
             return [None]
         return results
 
-    def _compute(self, layer, sources):
+    def _tops(self, layer, sources):
         leaves = self._leaves(layer)
         if is_plane_convolution(layer) and torch.is_grad_enabled():
             (shape,) = layer.top_shapes([tuple(sources[0].shape)])
@@ -78,10 +72,8 @@ class TrainingPlan:
         y = F.conv2d(x, weight, bias, layer.stride, (top, left), layer.dilation, layer.group)
         return y.relu_() if link.last != link.index else y
 
-    def _run_chain(self, image: torch.Tensor) -> bool:
-        place, legs = remembered(
-            self.layouts, tuple(image.shape), lambda shape: border.legs(self.stages, shape)
-        )
+    def _run_chain(self, image):
+        place, legs = self._legs(image)
         if not legs or not legs[0].blank:
             return False
         blank = border.blanks(legs, self._link, image)
