@@ -4,7 +4,9 @@ import caffe
 import numpy as np
 import pytest
 from caffe import whole
-from caffe.fast import border
+from caffe.fast import layout
+from caffe.fast.plan import Plan
+from caffe.fast.training import TrainingPlan
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 from hypothesis import HealthCheck, assume, given, settings
@@ -103,10 +105,15 @@ def drawn_net(first, body, skips):
 
 
 @pytest.fixture(autouse=True)
-def ordinary_constants():
-    kept = border.WORTH, border.BAND, border.LARGE
-    yield
-    border.WORTH, border.BAND, border.LARGE = kept
+def constants(monkeypatch):
+    """What makes the border worth taking apart in nets as small as these; a test may change more."""
+    for place, name, value in (
+        (layout, "BAND", layout.BAND),
+        (layout, "LARGE", layout.LARGE),
+        (Plan, "prices", layout.Prices(0, 0)),
+        (TrainingPlan, "prices", layout.Prices(0, 0)),
+    ):
+        monkeypatch.setattr(place, name, value)
 
 
 @many
@@ -117,14 +124,15 @@ def ordinary_constants():
     sizes,
     sizes,
     st.none() | st.integers(0, 9),
-    st.sampled_from([0.9, 2, 2, 2]),
+    st.sampled_from([0, 0, 10, 100]),
+    st.sampled_from([0, 0, 1 / 16, 1]),
     st.sampled_from([1, 1000, 1e12]),
     st.sampled_from([0, 64 * 2**20, 64 * 2**20]),
 )
 def test_any_small_net_gives_the_same_for_one_image_and_the_next(
-    first, body, skips, shape, other, asked, worth, band, large
+    first, body, skips, shape, other, asked, copy, share, band, large
 ):
-    border.WORTH, border.BAND, border.LARGE = worth, band, large
+    layout.BAND, layout.LARGE, Plan.prices = band, large, layout.Prices(share, copy)
     text, names = drawn_net(first, body, skips)
     caffe.set_random_seed(7)
     try:
@@ -136,6 +144,43 @@ def test_any_small_net_gives_the_same_for_one_image_and_the_next(
     assert_equal(nets, shape, 1, [names[asked % len(names)]] if asked is not None else ())
     assert_equal(nets, other, 2)
     assert_equal(nets, shape, 3)
+
+
+def laid_out(net):
+    """The legs of the only plan of ``net``, for the only size that it has seen."""
+    (plan,) = net._plans.values()
+    ((_, legs),) = plan.layouts.values()
+    return legs, plan.stages
+
+
+@pytest.mark.parametrize(("copy", "cut"), [(0, True), (40, False)])
+def test_a_stage_is_cut_where_its_maps_may_be_smaller(copy, cut):
+    Plan.prices = layout.Prices(0, copy)
+    text = image_input(1, 30, 40) + convolution(0, "x", "t0", 3, pad=20)
+    for number in (1, 2, 3):
+        text += convolution(number, f"t{number - 1}", f"t{number}", 3, pad=1)
+    text += layer(4, "Pooling", "t3", "t4", "pooling_param { kernel_size: 2 stride: 2 }")
+    nets = twins(text)
+    assert_equal(nets, (1, CHANNELS, 30, 40), 1)
+    legs, stages = laid_out(nets[0])
+    assert len(stages) == 1 and (len(legs) > 1) == cut
+    assert not any(leg.read for leg in legs[:-1])
+    if cut:
+        sizes = [leg.part[0][1] - leg.part[0][0] for leg in legs]
+        assert sizes[:3] == [32, 34, 36], "a cell more at each end, not those that later maps will need"
+
+
+def test_the_border_is_taken_apart_as_far_as_that_spares_work():
+    text = image_input(1, 8, 8) + convolution(0, "x", "t0", 3, pad=30)
+    for number in range(1, 12):
+        text += convolution(number, f"t{number - 1}", f"t{number}", 5, pad=2)
+    found = {}
+    for share in (0, 0.1, 1, 1e6):
+        Plan.prices = layout.Prices(share, 1)
+        nets = twins(text)
+        assert_equal(nets, (1, CHANNELS, 8, 8), 1)
+        found[share] = sum(len(leg.links) for leg in laid_out(nets[0])[0])
+    assert 12 >= found[0] >= found[0.1] >= found[1] > found[1e6] == 0
 
 
 def test_a_layer_between_a_convolution_and_its_relu_keeps_its_own_values():

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from caffe import whole
-from caffe.fast import products, winograd
-from caffe.fast.kernels import Convolution, upsampling
+from caffe.fast import products, upsampling, winograd
+from caffe.fast.kernels import Convolution
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -82,6 +82,16 @@ def test_a_convolution_is_the_one_in_float64(
     expected = directly(x, weight, bias if biased else None, sides, layer, relu)
     assert found.dtype == dtype and found.shape == expected.shape
     assert close(found, expected, 1e-5 if dtype == torch.float32 else 0.02)
+
+
+@pytest.mark.parametrize("pad", [4, 5, 6, 7])
+@pytest.mark.parametrize("size", [(5, 1), (1, 5), (2, 2)], ids=str)
+def test_a_window_may_lie_wholly_in_the_padding(size, pad):
+    layer = shape_of((3, 3), (2, 2), (2, 2))
+    sides = (pad * (size[0] < 5), pad * (size[0] < 5), pad * (size[1] < 5), pad * (size[1] < 5))
+    weight, bias, x = random(3, 3, 3, 3), random(3), random(2, 3, *size, seed=1)
+    kernel = Convolution(layer, weight, bias, False, torch.float32)
+    assert close(kernel(x, sides), directly(x, weight, bias, sides, layer, False), 1e-5)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -163,7 +173,7 @@ def test_upsampling_channel_by_channel_is_the_transposed_convolution():
                 1,
                 layer.dilation,
             )
-            found = upsampling(layer, params)(x)
+            found = upsampling.upsampling(layer, params)(x)
             assert found.shape == expected.shape and close(found, expected, 1e-6)
 
 
@@ -172,13 +182,78 @@ def test_upsampling_channel_by_channel_is_the_transposed_convolution():
 def test_one_weight_from_channel_to_channel_is_enough_to_refuse(place, value):
     weight = diagonal()
     weight[place] = value
-    assert upsampling(upsampler(), [weight]) is None
+    assert upsampling.upsampling(upsampler(), [weight]) is None
+
+
+def separable(down, across, channels=3):
+    weight = torch.zeros(channels, channels, len(down), len(across))
+    weight[range(channels), range(channels)] = torch.outer(down, across)
+    return weight
+
+
+@many
+@given(
+    kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    stride=pairs,
+    dilation=pairs,
+    pad=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    size=st.tuples(st.integers(1, 2), st.just(3), st.integers(1, 9), st.integers(1, 9)),
+    block=st.sampled_from([1, 2, 16]),
+    biased=st.booleans(),
+    places=st.tuples(*[st.floats(0, 1)] * 4),
+)
+def test_filters_that_are_products_are_applied_an_axis_at_a_time(
+    kernel, stride, dilation, pad, size, block, biased, places
+):
+    layer = shape_of(kernel, stride, dilation, 1, pad)
+    x, bias = random(*size, seed=2), random(3, seed=3) if biased else None
+    weight = separable(random(kernel[0]), random(kernel[1], seed=1))
+    params = [weight, bias] if biased else [weight]
+    made = upsampling.upsampling(layer, params)
+    assume(min(made.sizes(x)) > 0)
+    doubles = [each.double() for each in params] + [None] * (not biased)
+    expected = F.conv_transpose2d(x.double(), *doubles, stride, pad, 0, 1, dilation)
+    assert made.filters is not None and tuple(made.sizes(x)) == expected.shape[2:]
+    wanted = []
+    for length, (one, other) in zip(expected.shape[2:], (places[:2], places[2:]), strict=True):
+        first, end = sorted((round(one * length), round(other * length)))
+        wanted.append((first, end))
+    kept, upsampling.BLOCK = upsampling.BLOCK, block
+    try:
+        assert close(made(x), expected, 1e-5)
+        part, (down, across) = made(x, tuple(wanted)), wanted
+        expected = expected[:, :, slice(*down), slice(*across)]
+        assert part.shape == expected.shape and (not part.numel() or close(part, expected, 1e-5))
+        recorded = made(x.requires_grad_(), tuple(wanted))
+        assert recorded.requires_grad and torch.allclose(recorded, part, atol=1e-5)
+    finally:
+        upsampling.BLOCK = kept
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 16, 32, 63])
+def test_bilinear_filters_are_found_to_be_products(make_net, size):
+    text = UP.replace("kernel_size: 4 stride: 2 pad: 1", f"kernel_size: {size} stride: {max(size // 2, 1)}")
+    filler = 'group: 3 weight_filler { type: "bilinear" } bias_filler'
+    filled = make_net(text.replace("bias_filler", filler)).params["up"][0].data[:, 0]
+    filters = upsampling.separated(torch.from_numpy(filled))
+    assert torch.allclose(torch.outer(*filters), torch.from_numpy(filled[0]), rtol=0, atol=1e-6)
+
+
+def test_filters_that_are_not_one_product_are_not_taken_for_it():
+    same = torch.outer(random(4), random(5, seed=1)).repeat(3, 1, 1)
+    assert upsampling.separated(same) is not None
+    for other in (random(4, 5), torch.zeros(4, 5), 1.001 * same[1], torch.full((4, 5), float("nan"))):
+        for place in range(3):
+            changed = same.clone()
+            changed[place] = other
+            assert upsampling.separated(changed) is None
+    assert upsampling.separated(torch.zeros(3, 4, 5)) is None
 
 
 def test_only_as_many_channels_out_as_in_are_upsampled_by_themselves():
-    assert upsampling(upsampler(), [torch.zeros(3, 4, 4, 4)]) is None
-    assert upsampling(upsampler(group=3), [torch.zeros(3, 1, 4, 4)]) is None
-    assert upsampling(upsampler(spatial=3), [torch.zeros(3, 3, 4, 4, 4)]) is None
+    assert upsampling.upsampling(upsampler(), [torch.zeros(3, 4, 4, 4)]) is None
+    assert upsampling.upsampling(upsampler(group=3), [torch.zeros(3, 1, 4, 4)]) is None
+    assert upsampling.upsampling(upsampler(spatial=3), [torch.zeros(3, 3, 4, 4, 4)]) is None
 
 
 def twins(make_net, text):
@@ -210,6 +285,43 @@ def test_upsampling_weights_are_looked_at_again_when_they_change(make_net, tmp_p
     other = make_net(UP, weights=str(tmp_path / "up.caffemodel"))
     assert other.params["up"][0].data.shape == (3, 3, 4, 4)
     assert (other.params["up"][0].data == fast.params["up"][0].data).all()
+
+
+CUT = """
+layer { name: "cut" type: "Crop" bottom: "up" bottom: "small" top: "cut" crop_param { AXIS offset: 1 } }
+"""
+SMALL = """layer { name: "s" type: "Input" top: "small" input_param { shape { dim: [2, 2, 6, 5] } } }"""
+
+
+@pytest.mark.parametrize(
+    "weight", [separable(random(4), random(4, seed=1)), diagonal()], ids=["product", "not"]
+)
+@pytest.mark.parametrize(
+    ("more", "axis", "fused"),
+    [
+        ("", "", True),
+        ("", "axis: 1", True),
+        ('layer { name: "e" type: "Power" bottom: "up" top: "e" }', "", False),
+        ('layer { name: "e" type: "ReLU" bottom: "cut" top: "cut" }', "", True),
+    ],
+    ids=["rows and columns", "channels, too", "the whole is read, too", "written in place after it"],
+)
+def test_of_what_a_crop_cuts_off_nothing_is_computed(make_net, more, axis, fused, weight):
+    shape = "dim: [2, 3, 6, 5]" if not axis else "dim: [2, 2, 6, 5]"
+    small = SMALL.replace("dim: [2, 2, 6, 5]", shape)
+    fast, plain = twins(make_net, UP + small + CUT.replace("AXIS", axis) + more)
+    fast.params["up"][0].data[...] = weight
+    plain.share_with(fast)
+    fast.keeps_values = False
+    for _ in range(2):
+        assert_forwards_equal(fast, plain)
+    (plan,) = fast._plans.values()
+    assert (plan.cropped == {1: 3}) if fused else not plan.cropped
+    for name in ("cut", "up"):
+        assert np.abs(fast.blobs[name].data - plain.blobs[name].data).max() < 1e-5, name
+    fast.keeps_values = False
+    found, expected = (net.forward(blobs=["up", "cut"]) for net in (fast, plain))
+    assert all(np.abs(found[name] - expected[name]).max() < 1e-5 for name in expected)
 
 
 # -- when weights are prepared anew --------------------------------------------------------------------

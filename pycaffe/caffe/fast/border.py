@@ -12,109 +12,17 @@ between the two maps of a stage to stay in the processor's cache; it is never in
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from .chain import Link, Rect, Stage, follow, needs
-from .spans import Interval, Span, blank_length, source, within
+from .chain import Link, Rect, needs
+from .layout import Leg, Spans, whole_map
+from .spans import Interval, sources, within
 
-WORTH = 0.9  # of a map: where the image's part is more, the border is not worth taking apart
-LARGE = 64 * 2**20  # bytes of a map inside a stage, from which on it should not be in memory as a whole
-BAND = 24 * 2**20  # bytes of the largest map within a band
-
-Spans = tuple[list[Span], list[Span]]  # of the maps of a stage, the one it starts from first: down, across
 Kernel = Callable[[Link, torch.Tensor, tuple[int, int, int, int]], torch.Tensor]
-
-
-class Leg:
-    """A stage, and where everything lies in its maps: ``spans``, and ``blank`` over the blank image or None."""
-
-    def __init__(self, stage: Stage, spans: Spans, blank: Spans | None):
-        self.links, self.read = stage.links, stage.read
-        self.spans, self.blank = spans, blank
-        self.whole: Rect = tuple((0, axis[-1].size) for axis in spans)
-        self.part: Rect = tuple(axis[-1].image for axis in spans) if blank else self.whole
-
-    def needed(self) -> Rect:
-        """What of the map that it starts from the part reads."""
-        return tuple(needs(self.links, axis, self.spans[axis], self.part[axis])[0] for axis in (0, 1))
-
-    def bands(self, batch: int, limit: float) -> list[Interval]:
-        """The part's rows, in intervals whose largest map, for ``batch`` images, has about ``limit`` bytes at most."""
-        first, end = self.part[0]
-        width = (self.part[1][1] - self.part[1][0]) / max(self.whole[1][1], 1)
-        row = max(_row_bytes(self.links, self.spans)) * batch * width
-        count = min(max(math.ceil((end - first) * row / limit), 1), end - first)
-        edges = [first + (end - first) * i // count for i in range(count + 1)]
-        return list(pairwise(edges))
-
-
-def _row_bytes(links: list[Link], spans: Spans) -> list[float]:
-    """Of the map after each link: its bytes in float32 for one row of the last map."""
-    channels, sizes = 0, []
-    for link, down, across in zip(links, spans[0][1:], spans[1][1:], strict=True):
-        channels = getattr(link.layer, "num_output", channels)
-        sizes.append(4 * channels * across.size * down.size / spans[0][-1].size)
-    return sizes
-
-
-def legs(stages: list[Stage], shape: tuple[int, ...]) -> tuple[Rect, list[Leg]]:
-    """For images of ``shape``: where the image lies in its padding, and the leading stages worth computing here."""
-    links = [link for stage in stages for link in stage.links]
-    pads = links[0].layer.pad
-    lengths = [size + 2 * pad for size, pad in zip(shape[2:], pads, strict=True)]
-    image = tuple((pad, pad + size) for size, pad in zip(shape[2:], pads, strict=True))
-    spans = _follow(links, lengths, image)
-    if min(span.size for axis in spans for span in axis) < 1:
-        return image, []  # the layers themselves say what is wrong
-    if any(span.image[0] >= span.image[1] for axis in spans for span in axis):
-        return image, []  # a stride steps over all of the image
-    made = _legs(stages, spans, spans)
-    kept = _leading(made, lambda leg: _large(leg, shape[0]) or _share(leg) < WORTH)
-    blank = _blank([link for leg in kept for link in leg.links], lengths)
-    made = _legs(stages[: len(kept)], spans, blank)
-    return image, made if blank else _leading(made, lambda leg: _large(leg, shape[0]))
-
-
-def _legs(stages, spans, blank) -> list[Leg]:
-    made, begin = [], 0
-    for stage in stages:
-        end = begin + len(stage.links)
-        cut = [tuple(axis[begin : end + 1] for axis in each) if each else None for each in (spans, blank)]
-        made.append(Leg(stage, *cut))
-        begin = end
-    return made
-
-
-def _leading(legs, worth) -> list[Leg]:
-    return legs[: max((number for number, leg in enumerate(legs, 1) if worth(leg)), default=0)]
-
-
-def _large(leg: Leg, batch: int) -> bool:
-    return max(_row_bytes(leg.links, leg.spans)) * leg.whole[0][1] * batch > LARGE
-
-
-def _share(leg: Leg) -> float:
-    """How much of the map at its end depends on the image."""
-    return math.prod(
-        (end - first) / whole for (first, end), (_, whole) in zip(leg.part, leg.whole, strict=True)
-    )
-
-
-def _follow(links, lengths, image) -> Spans:
-    return tuple(follow(links, axis, Span(lengths[axis], image[axis])) for axis in (0, 1))
-
-
-def _blank(links, lengths) -> Spans | None:
-    """The spans over the smallest blank image, if it is smaller along both axes."""
-    found = []
-    for axis, length in enumerate(lengths):
-        step = math.prod(link.step[axis] for link in links)
-        found.append(blank_length(length, step, lambda n, axis=axis: follow(links, axis, Span(n, (0, 0)))))
-    return None if None in found or not links else _follow(links, found, ((0, 0), (0, 0)))
 
 
 def rectangle(
@@ -153,7 +61,7 @@ def blanks(legs: list[Leg], kernel: Kernel, image: torch.Tensor) -> list[torch.T
     sizes = [axis[0].size for axis in legs[0].blank]
     x, cover, maps = image.new_zeros(1, image.shape[1], *sizes), tuple((0, size) for size in sizes), []
     for leg in legs:
-        wanted = tuple((0, axis[-1].size) for axis in leg.blank)
+        wanted = whole_map(leg.blank)
         x, cover = rectangle(leg, leg.blank, kernel, x, cover, wanted), wanted
         maps.append(x)
     return maps
@@ -164,30 +72,40 @@ def surrounded(leg: Leg, part: list[torch.Tensor], blank: torch.Tensor, wanted: 
     (top, bottom), (left, right) = leg.part
     (first, end), (start, stop) = wanted
 
-    def border(down: Interval, across: Interval) -> torch.Tensor:
-        picked = blank
-        for axis, cells in enumerate((down, across)):
-            index = source(leg.spans[axis][-1], leg.blank[axis][-1], cells)
-            picked = picked.index_select(2 + axis, torch.tensor(index, device=blank.device, dtype=torch.long))
-        return picked.expand(len(part[0]), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+    def border(down: Interval, across: Interval) -> Iterator[tuple[torch.Tensor, Rect]]:
+        columns = list(sources(leg.spans[1][-1], leg.blank[1][-1], across))
+        for rows, (above, below) in sources(leg.spans[0][-1], leg.blank[0][-1], down):
+            for cells, (before, behind) in columns:
+                size = (len(part[0]), -1, rows[1] - rows[0], cells[1] - cells[0])
+                yield blank[:, :, above:below, before:behind].expand(size), (rows, cells)
 
     frame = [
-        (border((first, top), (start, stop)), first, start),
-        (border((top, bottom), (start, left)), top, start),
-        (border((top, bottom), (right, stop)), top, right),
-        (border((bottom, end), (start, stop)), bottom, start),
+        border((first, top), (start, stop)),
+        border((top, bottom), (start, left)),
+        border((top, bottom), (right, stop)),
+        border((bottom, end), (start, stop)),
     ]
     if torch.is_grad_enabled():  # one operation is less to go back through than many
-        middle = torch.cat([frame[1][0], torch.cat(part, 2), frame[2][0]], 3)
-        return torch.cat([frame[0][0], middle, frame[3][0]], 2)
-    whole = blank.new_empty((len(part[0]), blank.shape[1], end - first, stop - start))
-    whole = whole.contiguous(memory_format=torch.channels_last)
+        above, before, behind, below = map(_joined, frame)
+        middle = torch.cat([*before, torch.cat(part, 2), *behind], 3)
+        return torch.cat([*above, middle, *below], 2)
+    size = (len(part[0]), blank.shape[1], end - first, stop - start)
+    whole = torch.empty(size, dtype=blank.dtype, device=blank.device, memory_format=torch.channels_last)
+    bands = []
     for band in part:
-        frame.append((band, top, left))
+        bands.append((band, ((top, top + band.shape[2]), (left, right))))
         top += band.shape[2]
-    for piece, down, across in frame:
-        whole[:, :, down - first :, across - start :][:, :, : piece.shape[2], : piece.shape[3]] = piece
+    for piece, ((above, below), (before, behind)) in itertools.chain(bands, *frame):
+        whole[:, :, above - first : below - first, before - start : behind - start] = piece
     return whole
+
+
+def _joined(pieces: Iterable[tuple[torch.Tensor, Rect]]) -> list[torch.Tensor]:
+    """[The rectangle that ``pieces``, row by row, lie in]; [] if there are none."""
+    rows: dict[Interval, list[torch.Tensor]] = {}
+    for piece, (down, _) in pieces:
+        rows.setdefault(down, []).append(piece)
+    return [torch.cat([torch.cat(row, 3) for row in rows.values()], 2)] if rows else []
 
 
 def _around(one: Rect, other: Rect) -> Rect:

@@ -7,6 +7,7 @@ its end can be computed alone, from the rectangle of the map before it that its 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,7 +27,15 @@ class Link:
     last: int
     layer: object
     windows: tuple[Window, Window] | None = None  # down and across; None: every cell by itself
-    fill: float = 0.0  # what lies beyond the map
+    channels: int = 0  # of what it gives
+
+    @property
+    def work(self) -> int:
+        """Multiplications for a cell of what it gives; those of convolutions alone are worth counting."""
+        layer = self.layer
+        if layer.type != "Convolution":
+            return 0
+        return self.channels * layer.channels // layer.group * math.prod(layer.kernel)
 
     @property
     def step(self) -> tuple[int, int]:
@@ -48,8 +57,9 @@ def find(net, fused: dict[int, int], wanted: set[str]) -> list[Stage]:
     ``fused[i]`` is the number of the ReLU that convolution i does, too. Blobs in ``wanted`` are read from outside.
     """
     index = _first(net)
-    stages, stage, start = [], Stage(), True
+    stages, stage, start, channels = [], Stage(), True, 0
     while index is not None and (link := _link(net, index, fused, start)):
+        channels = link.channels = getattr(link.layer, "num_output", channels)
         stage.links.append(link)
         following = readers(net, link.last)
         inside = [i for i in following if _link(net, i, fused)]
@@ -98,7 +108,8 @@ def _link(net, index: int, fused: dict[int, int], start: bool = False) -> Link |
     if layer.type == "Convolution" and layer.spatial == 2 and layer.axis == 1:
         # the first convolution's padding is part of the image that the chain works on
         sizes = zip(layer.extent, layer.stride, (0, 0) if start else layer.pad, strict=True)
-        return Link(index, last, layer, tuple(Window(e, s, p, _counter(e, s, p)) for e, s, p in sizes))
+        windows = tuple(Window(e, s, p, _counter(e, s, p)) for e, s, p in sizes)
+        return Link(index, last, layer, windows)
     if layer.type == "Pooling" and _pools_inside(layer):
         return Link(
             index,

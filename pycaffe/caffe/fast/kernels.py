@@ -1,6 +1,6 @@
-"""What a convolution and an upsampling do, on weights prepared once for many forwards.
+"""What a convolution does, on weights prepared once for many forwards.
 
-A kernel is called with a tensor (N, C, H, W) and how many rows and columns of zeros to add at the
+The kernel is called with a tensor (N, C, H, W) and how many rows and columns of zeros to add at the
 top, bottom, left and right of it; padding differs from side to side where a part of a map is
 computed. Gradients are not for these.
 """
@@ -28,6 +28,7 @@ class Convolution:
         self.stride, self.group, self.relu = layer.stride, layer.group, relu
         # a filter of one cell has no gaps; oneDNN ends the process when told of some
         self.dilation = tuple(1 if k == 1 else d for k, d in zip(layer.kernel, layer.dilation, strict=True))
+        self.extent = [d * (k - 1) + 1 for d, k in zip(self.dilation, layer.kernel, strict=True)]
         self.dtype = dtype
         # cuDNN, too, wants channels last, but for float32
         last = weight.device.type == "cpu" or dtype != torch.float32
@@ -50,7 +51,8 @@ class Convolution:
             return self.winograd(x, sides, self.bias, self.relu)
         x = x.to(self.dtype, memory_format=self.format)
         top, bottom, left, right = sides
-        if top != bottom or left != right:
+        # where a window lies wholly in the padding, and strides over a map of one cell, oneDNN ends the process
+        if top != bottom or left != right or top >= self.extent[0] or left >= self.extent[1]:
             x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
         after = "relu" if self.relu else "none"
         if self.linear is not None:
@@ -74,33 +76,3 @@ def _onednn(dtype: torch.dtype) -> bool:
     if not hasattr(ops, "_reorder_convolution_weight") or not hasattr(ops, "_convolution_pointwise"):
         return False
     return dtype == torch.float32 or ops._is_mkldnn_bf16_supported()
-
-
-def upsampling(layer, params: list[torch.Tensor]) -> Upsampling | None:
-    """The kernel of a Deconvolution ``layer`` that upsamples every channel by itself; None for any other.
-
-    That is one whose filters from a channel to another are all 0, as in the fixed bilinear ones of
-    FCN (section 3.3 of the paper).
-    """
-    weight = params[0]
-    if layer.spatial != 2 or layer.axis != 1 or layer.group != 1 or weight.shape[0] != weight.shape[1]:
-        return None
-    diagonal = weight.diagonal().permute(2, 0, 1)
-    if torch.count_nonzero(weight) != torch.count_nonzero(diagonal):
-        return None
-    return Upsampling(layer, diagonal.unsqueeze(1).contiguous(), params[1] if len(params) > 1 else None)
-
-
-class Upsampling:
-    """A Deconvolution with a filter for every channel, ``weight`` (C, 1, kernel...)."""
-
-    def __init__(self, layer, weight: torch.Tensor, bias: torch.Tensor | None):
-        self.layer, self.weight, self.bias = layer, weight, bias
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """The upsampled (N, C, H', W'), channels last: a tenth of the time of the other order."""
-        layer = self.layer
-        x = x.contiguous(memory_format=torch.channels_last)
-        return F.conv_transpose2d(
-            x, self.weight, self.bias, layer.stride, layer.pad, 0, len(self.weight), layer.dilation
-        )

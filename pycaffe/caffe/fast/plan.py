@@ -13,8 +13,9 @@ from weakref import ref
 import torch
 
 from .. import common
-from . import border, chain
-from .kernels import Convolution, Upsampling, upsampling
+from . import border, chain, layout
+from .kernels import Convolution
+from .upsampling import Upsampling, upsampling
 
 # layers through which a rounded score stays as it is: a convolution with only these after it gives scores
 _LINEAR = (
@@ -58,6 +59,8 @@ class Prepared:
 class ChainedPlan:
     """What the ways of testing and of training have in common: the chain first, as one, then layer by layer."""
 
+    prices: layout.Prices
+
     def __init__(self):
         self.stages: list[chain.Stage] = []
         self.layouts: dict = {}
@@ -74,8 +77,10 @@ class ChainedPlan:
             return [self._ready.pop(index)]
         return self._compute(index, sources)
 
-    def _legs(self, image: torch.Tensor) -> tuple[chain.Rect, list[border.Leg]]:
-        return remembered(self.layouts, tuple(image.shape), lambda shape: border.legs(self.stages, shape))
+    def _legs(self, image: torch.Tensor) -> tuple[chain.Rect, list[layout.Leg]]:
+        return remembered(
+            self.layouts, tuple(image.shape), lambda shape: layout.legs(self.stages, shape, self.prices)
+        )
 
     def _run_chain(self, image: torch.Tensor) -> bool:
         """Compute the chain for ``image``, if that is worth while."""
@@ -89,10 +94,14 @@ class ChainedPlan:
 class Plan(ChainedPlan):
     """The way of ``net`` to the blobs ``wanted``, on the kernels in ``prepared``."""
 
+    prices = layout.Prices(blank=1 / 16, copy=100)  # sizes come again
+
     def __init__(self, net, wanted: frozenset[str], prepared: Prepared):
         super().__init__()
         self._net, self.prepared = ref(net), prepared  # not the net itself, which has its plans
         self.fused = fused_relus(net, wanted)
+        self.cropped = _crops(net, wanted)
+        self._uncut: dict[int, tuple[Upsampling, torch.Tensor]] = {}  # by the numbers of the Crops
         self.stages = chain.find(net, self.fused, wanted)
         self.scores = _scores(net)
 
@@ -104,6 +113,7 @@ class Plan(ChainedPlan):
     def start(self) -> None:
         """A forward begins; whatever an interrupted one left is dropped."""
         self._ready.clear()
+        self._uncut.clear()
 
     def _compute(self, index, sources):
         layer = self.net.layers[index]
@@ -115,15 +125,28 @@ class Plan(ChainedPlan):
             self._ready[self.fused[index]] = result
             return [None]
         if layer.type == "Deconvolution" and len(sources) == 1 and (kernel := self._upsampling(index)):
-            return [kernel(sources[0].float())]
+            if index not in self.cropped:
+                return [kernel(sources[0].float())]
+            self._uncut[self.cropped[index]] = kernel, sources[0].float()
+            return [None]
         if layer.type == "Crop":  # a view: nobody writes into the top of a Crop
-            return [_cut(sources[0], layer.border)]
+            return [self._cropped(index, sources[0], layer.border)]
         if layer.type not in _ANY_LAYOUT:
             sources = [source.float().contiguous() for source in sources]
         if layer.in_place:
             layer.overwrite(sources[0])
             return sources
         return layer.compute(sources, self._params(layer))
+
+    def _cropped(self, index, x, border):
+        """``x``, or what the upsampling before gives, without ``border``: of that no more is computed."""
+        if index not in self._uncut:
+            return _cut(x, border)
+        kernel, x = self._uncut.pop(index)
+        down, across = kernel.sizes(x)
+        left, right, top, bottom, *others = border
+        cells = (-top, down + bottom), (-left, across + right)
+        return _cut(kernel(x, cells), [0, 0, 0, 0, *others])
 
     def _params(self, layer) -> list[torch.Tensor]:
         return [blob.tensor(common.device()).detach() for blob in layer.blobs]
@@ -158,7 +181,7 @@ class Plan(ChainedPlan):
         if legs[0].blank:
             key = tuple(axis[0].size for axis in legs[0].blank), tuple(leg.links[-1].last for leg in legs)
             blank = remembered(self.prepared.blanks, key, lambda _: border.blanks(legs, self._link, image))
-        limit = border.BAND if image.device.type == "cpu" else border.LARGE
+        limit = layout.BAND if image.device.type == "cpu" else layout.LARGE
         self._ready.update(border.run(legs, place, self._link, image, blank, limit))
         return True
 
@@ -208,6 +231,21 @@ def fused_relus(net, wanted: frozenset[str]) -> dict[int, int]:
             if name not in wanted or name in net._top_lists[following[0]]:
                 fused[i] = following[0]
     return fused
+
+
+def _crops(net, wanted: frozenset[str]) -> dict[int, int]:
+    """By the number of a Deconvolution of ``net``, that of the Crop which alone reads it, and cuts it."""
+    crops = {}
+    for i, layer in enumerate(net.layers):
+        following = chain.readers(net, i)
+        tops = net._top_lists[i]
+        if layer.type != "Deconvolution" or len(tops) != 1 or len(following) != 1 or tops[0] in wanted:
+            continue
+        (crop,) = following
+        cut = net.layers[crop].type == "Crop" and net._layer_params[crop].bottom[0] == tops[0]
+        if cut and not any(net._loss_weights[i]):
+            crops[i] = crop
+    return crops
 
 
 def _scores(net) -> set[int]:

@@ -5,7 +5,8 @@ Coordinates are cells of a map of ``size``; an interval is a pair (first, end), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 Interval = tuple[int, int]
@@ -67,20 +68,30 @@ def blank_length(length: int, step: int, spans: Callable[[int], list[Span]]) -> 
     It differs by a multiple of ``step``, the product of all strides, so that both ends look alike;
     and in the middle of each of the maps ``spans`` there is a cell that depends on neither end.
     """
-    for shorter in range(length % step, length, step):
-        if all(span.size > max(span.before + span.behind, 0) for span in spans(shorter)):
-            return shorter
-    return None
+
+    def shows_all(size: int) -> bool:
+        return all(span.size > max(span.before + span.behind, 0) for span in spans(size))
+
+    candidates = range(length % step, length, step)
+    found = bisect_left(candidates, True, key=shows_all)
+    return candidates[found] if found < len(candidates) else None
 
 
-def source(span: Span, blank: Span, wanted: Interval) -> list[int]:
-    """For the cells ``wanted`` of the map of ``span``, outside the image: their equals in that of ``blank``."""
+def sources(span: Span, blank: Span, wanted: Interval) -> Iterator[tuple[Interval, Interval]]:
+    """The cells ``wanted`` of the map of ``span``, outside the image, in parts, each with its equals in ``blank``.
+
+    These are as many as the part, or one cell that all of the part are like.
+    """
     behind = blank.size - 1 - blank.before  # at least blank.behind
-    shift = span.size - blank.size
-    return [
-        i if i < blank.before else i - shift if i >= span.size - behind else blank.before
-        for i in range(*wanted)
-    ]
+    shift, end = span.size - blank.size, span.size - behind
+    for first, stop, equals in (
+        (0, blank.before, lambda i, j: (i, j)),
+        (blank.before, end, lambda i, j: (blank.before, blank.before + 1)),
+        (end, span.size, lambda i, j: (i - shift, j - shift)),
+    ):
+        first, stop = max(first, wanted[0]), min(stop, wanted[1])
+        if first < stop:
+            yield (first, stop), equals(first, stop)
 
 
 def within(cells: Interval, first: int, end: int) -> Interval:

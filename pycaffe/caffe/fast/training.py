@@ -10,13 +10,15 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from . import border, chain, products
-from .kernels import upsampling
+from . import border, chain, layout, products
 from .plan import ChainedPlan, fused_relus, is_plane_convolution
+from .upsampling import upsampling
 
 
 class TrainingPlan(ChainedPlan):
     """The way of a net through a pass that gives the blobs ``wanted``; asked by :mod:`caffe.whole` layer by layer."""
+
+    prices = layout.Prices(blank=1, copy=300)  # what is copied is copied back, and added up, in backward
 
     def __init__(self, net, wanted: frozenset[str]):
         super().__init__()
