@@ -35,7 +35,7 @@ SIZES = {
     "training": [(500, 500)],
     "minibatch": [(500, 500)],
     "start": [(375, 500)],
-    "growth": [(side, side) for side in (64, 128, 256, 500, 1000, 2048)],
+    "growth": [(side, side) for side in (64, 128, 256, 500, 1000, 2048, 4096)],
 }
 ROUNDS = {"start": 3, "growth": 2, "minibatch": 1}  # the others: 5
 

@@ -1,87 +1,139 @@
-"""How time and memory grow: with pixels, classes and images at once. Each is measured in a process of its own."""
+"""How time and memory grow: with pixels, classes and images at once. Peaks are those of processes for one of each."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import material
 from about import free_memory
-from engines import EngineError
+from engines import EngineError, Worker
 from harness import Bench, GiB
 from table import read
 from turns import Turns
 
+from reproduction.timing import ratio
+
 CLASSES = (2, 21, 60, 256, 1000)
 BATCHES = (1, 2, 4, 8)
 SIDE = 256  # of the image, where pixels do not grow
-SIZES = ((64, 64), (128, 128), (256, 256), (500, 500), (1000, 1000), (2048, 2048), (4096, 4096))
+PAPERS = (500, 500)  # Table 3's
 
 
 def growth(bench: Bench) -> None:
     """All three, of ours and of those of the other engines that are asked for by name."""
     model = material.fcn(8)
-    known: dict[str, list[tuple[int, int]]] = {}  # engine → pixels and peaks so far
-    costs = model.costs(bench.sizes)
-    for height, width in bench.sizes:
-        _measure(bench, model.load, height, width, known, "pixels", costs=costs[height, width])
+    _sizes(bench, model)
     for count in CLASSES:
-        path = str(material.classes_net(count))
-        _measure(
-            bench,
-            lambda kind, path=path: {"prototxt": path},
-            SIDE,
-            SIDE,
-            {},
-            "classes",
-            f"{count} classes",
-            ("ours",),
-        )
+        path, turns = str(material.classes_net(count)), Turns(bench.tell)
+        bench.tell(f"growth, {count} classes: {SIDE}x{SIDE}")
+        engines = bench.named("ours")
+        for name, engine in engines.items():
+            with _loaded(engine, name, turns, {"prototxt": path}) as worker:
+                _rounds(bench, worker, name, turns, {"height": SIDE, "width": SIDE})
+        _record(bench, turns, engines, "classes", SIDE, SIDE, variant=f"{count} classes")
     for batch in BATCHES:
-        _measure(bench, model.load, SIDE, SIDE, {}, "batch", f"batch {batch}", batch=batch)
+        turns = Turns(bench.tell)
+        bench.tell(f"growth, {batch} images at once: {SIDE}x{SIDE}")
+        for name, engine in bench.named().items():
+            with _loaded(engine, name, turns, model.load(engine.kind)) as worker:
+                _rounds(bench, worker, name, turns, {"height": SIDE, "width": SIDE, "batch": batch})
+        _record(bench, turns, bench.named(), "batch", SIDE, SIDE, variant=f"batch {batch}")
 
 
-def _measure(bench, load, height, width, known, what, variant="", kinds=(), batch=1, costs=0) -> None:
-    """A row of each engine: a fresh process loads, runs once uncounted, then so often as the rounds say."""
-    engines, turns = bench.named(*kinds), Turns(bench.tell)
-    bench.tell(f"growth, {what}: {height}x{width} {variant}".rstrip())
-    for name, engine in engines.items():
-        need = predicted(known.get(name, []), batch * padded(height, width))
-        if bench.device == "cpu" and need > free_memory():
-            turns.lost[name] = (
-                f"needs about {need / GiB:.1f} GiB of memory, {free_memory() / GiB:.1f} GiB are free"
-            )
-            bench.tell(f"  {name}: left out: {turns.lost[name]}")
-            continue
-
-        try:
-            worker = engine.start()
-        except EngineError as error:
-            turns.lost[name] = str(error)
-            bench.tell(f"  {name}: left out: {error}")
-            continue
-        try:
-            job = {"height": height, "width": width, "batch": batch}
-            if turns.attempt(name, lambda _, w=worker, e=engine: w("load", **load(e.kind))) is None:
-                continue
-            first = turns.attempt(name, lambda _, w=worker, job=job: w("forward", **job))
-            if first and first["seconds"] < 20:  # the longest need no warm-up
-                turns.alternate([name], bench.rounds, lambda _, w=worker, job=job: w("forward", **job))
-            elif first:
-                turns.groups.append({name: [first]})
-        finally:
+@contextmanager
+def _loaded(engine, name, turns, load) -> Iterator[Worker | None]:
+    """A fresh process of ``engine`` with its net, for the block; None, and a word, where there is none."""
+    worker = None
+    try:
+        worker = engine.start()
+    except EngineError as error:
+        turns.lost[name] = str(error)
+        turns.tell(f"  {name}: left out: {error}")
+    try:
+        if worker and turns.attempt(name, lambda _: worker("load", **load)) is None:
+            yield None
+        else:
+            yield worker
+    finally:
+        if worker:
             worker.close()
-        if name in turns.peaks:
-            known.setdefault(name, []).append((batch * padded(height, width), turns.peaks[name]))
+
+
+def _rounds(bench, worker, name, turns, job) -> None:
+    """A forward that does not count, then so many as the rounds say."""
+    if worker and turns.attempt(name, lambda _: worker("forward", **job)):
+        turns.alternate([name], bench.rounds, lambda _: worker("forward", **job))
+
+
+def _record(bench, turns, engines, what, height, width, **more) -> None:
     bench.record(
-        turns,
-        engines,
-        costs=costs,
-        job=f"growth {what}",
-        net="fcn8s",
-        size=f"{height}x{width}",
-        variant=variant,
+        turns, engines, **{"job": f"growth {what}", "net": "fcn8s", "size": f"{height}x{width}", **more}
     )
+
+
+def _sizes(bench, model) -> None:
+    """The peak of each size from a process of its own; then the sizes take turns in one."""
+    costs, turns = model.costs(bench.sizes), {size: Turns(bench.tell) for size in bench.sizes}
+    for name, engine in bench.named().items():
+        known: list[tuple[int, int]] = []  # pixels and peaks so far
+        firsts: dict[tuple[int, int], float] = {}
+        for size in sorted(bench.sizes, key=math.prod):
+            bench.tell(f"growth, memory: {size[0]}x{size[1]} {name}")
+            each, need = turns[size], predicted(known, padded(*size))
+            if bench.device == "cpu" and need > free_memory():
+                each.lost[name] = (
+                    f"needs about {need / GiB:.1f} GiB of memory, {free_memory() / GiB:.1f} GiB are free"
+                )
+                bench.tell(f"  {name}: left out: {each.lost[name]}")
+                continue
+            with _loaded(engine, name, each, model.load(engine.kind)) as worker:
+                first = worker and each.attempt(
+                    name, lambda _, w=worker, s=size: w("forward", height=s[0], width=s[1])
+                )
+            if first:
+                firsts[size] = first["seconds"]
+                known.append((padded(*size), each.peaks[name]))
+        bench.tell(f"growth, time: {name}")
+        together = Turns(bench.tell)
+        with _loaded(engine, name, together, model.load(engine.kind)) as worker:
+            if not worker:
+                continue
+
+            def turn(size, worker=worker):
+                height, width = map(int, size.split("x"))
+                return worker("forward", height=height, width=width)
+
+            for size, seconds in firsts.items():
+                if seconds < 20:  # the longest need no warm-up
+                    together.attempt(f"{size[0]}x{size[1]}", turn)
+            together.alternate([f"{height}x{width}" for height, width in firsts], bench.rounds, turn)
+        for height, width in firsts:
+            turns[height, width].groups.append({name: together.groups[-1].get(f"{height}x{width}", [])})
+        if firsts:  # of the largest, that of many forwards is known, too
+            peaks = turns[max(firsts, key=math.prod)].peaks
+            peaks[name] = max([peaks[name], *together.peaks.values()])
+    for (height, width), each in turns.items():
+        for name in bench.named():
+            pixel = {name: _a_pixel(turns, name, (height, width))}
+            _record(bench, each, [name], "pixels", height, width, costs=costs[height, width], compared=pixel)
+
+
+def _a_pixel(turns, name, size) -> dict[str, str]:
+    """The time a pixel of ``size`` over that of the paper's size, in the same round: median, smallest, largest."""
+    base = turns.get(PAPERS)
+    own, paper = (each.seconds(name) if each else [] for each in (turns[size], base))
+    if size == PAPERS or not own or len(own) != len(paper):
+        return {}
+    found = ratio([t / math.prod(size) for t in own], [t / math.prod(PAPERS) for t in paper])
+    return {
+        "ratio": f"{found['median']:.3f}",
+        "ratio_min": f"{found['min']:.3f}",
+        "ratio_max": f"{found['max']:.3f}",
+        "note": f"ratio: of the time a pixel to that at {PAPERS[0]}x{PAPERS[1]}",
+    }
 
 
 def padded(height: int, width: int) -> int:

@@ -140,14 +140,15 @@ def bench() -> str:
         [
             line["size"].replace("x", "×"),
             f"{_two(line['seconds'])} s",
-            f"{1e6 * float(line['seconds']) / _pixels(line['size']):.1f} µs",
+            f"{1e6 * float(line['seconds']) / _pixels(line['size']):.1f} µs{_spread(line)}",
             f"{float(line['peak_mib']) / 1024:.1f} GiB",
         ]
         for line in sorted(grown, key=lambda line: _pixels(line["size"]))
     ]
     text += f"\n\nMeasured on {'; '.join(machines)}."
     if lines:
-        text += "\n\n" + Grid(["ours, inference", "time", "a pixel", "peak memory"], lines, "lrrr").markdown()
+        header = ["ours, inference", "time", "a pixel: of that at 500×500", "peak memory"]
+        text += "\n\n" + Grid(header, lines, "lrrr").markdown()
     return text
 
 
@@ -176,11 +177,15 @@ def _time(line: dict[str, str]) -> str:
     """Seconds, and the ratio of ours to them with its spread, where there is one."""
     if not line["seconds"]:
         return ""
-    text = f"{_two(line['seconds'])} s"
-    if line["ratio"]:
-        ratio, low, high = (_two(line[name]) for name in ("ratio", "ratio_min", "ratio_max"))
-        text += f": {ratio} ({low}–{high})"
-    return text
+    return f"{_two(line['seconds'])} s{_spread(line)}"
+
+
+def _spread(line: dict[str, str]) -> str:
+    """A ratio, with its smallest and largest, where there is one."""
+    if not line["ratio"]:
+        return ""
+    ratio, low, high = (_two(line[name]) for name in ("ratio", "ratio_min", "ratio_max"))
+    return f": {ratio} ({low}–{high})"
 
 
 def _two(number: str) -> str:

@@ -432,6 +432,43 @@ def test_memory_that_a_larger_image_needs():
     assert growth.predicted([(1, 1), (10, 100), (20, 150)], 40) == 250
 
 
+def test_sizes_take_turns_and_are_compared_by_the_pixel(fake, tmp_path, monkeypatch):
+    asked, failing = fake
+    failing["openvino"] = "is missing"
+
+    class Net:
+        def costs(self, sizes):
+            return dict.fromkeys(sizes, 10**9)
+
+        def load(self, kind):
+            return {}
+
+    monkeypatch.setattr(growth.material, "fcn", lambda stride: Net())
+    monkeypatch.setattr(growth.material, "classes_net", lambda count: f"{count}.prototxt")
+    monkeypatch.setattr(growth, "CLASSES", (2, 21))
+    monkeypatch.setattr(growth, "BATCHES", (1,))
+    path = tmp_path / "2026-01-01-cpu2-peers.csv"
+    made = harness.Bench(
+        engines.choose("ours,openvino", "cpu"),
+        table.Table(path, {}),
+        2,
+        [(10, 10), (500, 500)],
+        tell=[].append,
+    )
+    growth.growth(made)
+    rows = {(row["job"], row["size"], row["variant"], row["engine"]): row for row in table.read(path)}
+    assert len(rows) == 2 * 2 + 2 + 2, "openvino's rows say why they are empty"
+    small = rows["growth pixels", "10x10", "", "ours"]
+    assert small["ratio"] == "50.000" and small["rounds"] == "2" and "a pixel" in small["note"]
+    assert rows["growth pixels", "500x500", "", "ours"]["ratio"] == ""
+    assert rows["growth pixels", "10x10", "", "openvino"]["note"] == "it is not built"
+    assert rows["growth classes", "256x256", "21 classes", "ours"]["seconds"] == "256.0000"
+    assert asked()[:4] == 2 * ["ours load", "ours forward"], "for the peaks"
+    assert asked()[4:10] == ["ours load"] + 5 * ["ours forward"], (
+        "the larger one takes long: it needs no warm-up"
+    )
+
+
 def test_growth_is_drawn(tmp_path):
     rows = table.Table(tmp_path / "a.csv", {})
     assert not growth.picture(_written(rows), tmp_path / "a.png")
