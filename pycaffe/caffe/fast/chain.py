@@ -71,6 +71,16 @@ def find(net, fused: dict[int, int], wanted: set[str]) -> list[Stage]:
     return stages
 
 
+def is_plane_convolution(layer) -> bool:
+    """Is ``layer`` a Convolution over one blob (N, C, H, W)?"""
+    return (
+        layer.type == "Convolution"
+        and layer.spatial == 2
+        and layer.axis == 1
+        and len(layer.layer_param.bottom) == 1
+    )
+
+
 def _first(net) -> int | None:
     """The first convolution, if it reads an input of the net or what a data layer gives."""
     for i, layer in enumerate(net.layers):
@@ -105,7 +115,7 @@ def _link(net, index: int, fused: dict[int, int], start: bool = False) -> Link |
         or any(net._loss_weights[last])
     ):
         return None
-    if layer.type == "Convolution" and layer.spatial == 2 and layer.axis == 1:
+    if is_plane_convolution(layer):
         # the first convolution's padding is part of the image that the chain works on
         sizes = zip(layer.extent, layer.stride, (0, 0) if start else layer.pad, strict=True)
         windows = tuple(Window(e, s, p, _counter(e, s, p)) for e, s, p in sizes)

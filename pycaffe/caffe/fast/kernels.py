@@ -7,6 +7,8 @@ computed. Gradients are not for these.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -50,10 +52,7 @@ class Convolution:
         if self.winograd:
             return self.winograd(x, sides, self.bias, self.relu)
         x = x.to(self.dtype, memory_format=self.format)
-        top, bottom, left, right = sides
-        # where a window lies wholly in the padding, and strides over a map of one cell, oneDNN ends the process
-        if top != bottom or left != right or top >= self.extent[0] or left >= self.extent[1]:
-            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+        x, pad = evened(x, sides, self.extent)
         after = "relu" if self.relu else "none"
         if self.linear is not None:
             y = torch.ops.mkldnn._linear_pointwise(
@@ -62,10 +61,24 @@ class Convolution:
             return y.permute(0, 3, 1, 2)
         if self.packed is not None:
             return torch.ops.mkldnn._convolution_pointwise(
-                x, self.packed, self.bias, (top, left), self.stride, self.dilation, self.group, after, [], ""
+                x, self.packed, self.bias, pad, self.stride, self.dilation, self.group, after, [], ""
             )
-        y = F.conv2d(x, self.weight, self.bias, self.stride, (top, left), self.dilation, self.group)
+        y = F.conv2d(x, self.weight, self.bias, self.stride, pad, self.dilation, self.group)
         return y.relu_() if self.relu else y
+
+
+def evened(
+    x: torch.Tensor, sides: Sides, extent=(math.inf, math.inf)
+) -> tuple[torch.Tensor, tuple[int, int]]:
+    """``x`` with ``sides`` added as far as they are not alike, and what is left to add at both ends, down and across.
+
+    Nothing is left where a window of ``extent`` could lie wholly in the padding: if a stride goes over a map of one
+    cell's width, oneDNN's convolution on packed weights ends the process.
+    """
+    top, bottom, left, right = sides
+    if top == bottom < extent[0] and left == right < extent[1]:
+        return x, (top, left)
+    return F.pad(x, (left, right, top, bottom)), (0, 0)
 
 
 def _onednn(dtype: torch.dtype) -> bool:

@@ -59,7 +59,10 @@ def _row_bytes(links: list[Link], spans: Spans) -> list[float]:
 
 
 def legs(stages: list[Stage], shape: tuple[int, ...], prices: Prices) -> tuple[Rect, list[Leg]]:
-    """For images of ``shape``: where the image lies in its padding, and the leading stages worth computing here."""
+    """For images of ``shape``: where the image lies in its padding, and the leading ``stages`` worth computing so.
+
+    They are those that ``prices`` makes cheaper, and all up to the last that is large.
+    """
     links = [link for stage in stages for link in stage.links]
     pads = links[0].layer.pad
     lengths = [size + 2 * pad for size, pad in zip(shape[2:], pads, strict=True)]

@@ -117,7 +117,7 @@ class Plan(ChainedPlan):
 
     def _compute(self, index, sources):
         layer = self.net.layers[index]
-        if is_plane_convolution(layer):
+        if chain.is_plane_convolution(layer):
             sides = (*[layer.pad[0]] * 2, *[layer.pad[1]] * 2)
             result = self._kernel(index)(layer.completed(sources[0]), sides)
             if index not in self.fused:
@@ -167,7 +167,7 @@ class Plan(ChainedPlan):
         return self.prepared.kernels[index]
 
     def _link(self, link, x, sides):
-        if is_plane_convolution(link.layer):
+        if chain.is_plane_convolution(link.layer):
             return self._kernel(link.index)(x, sides)
         if link.layer.type in _ANY_LAYOUT:
             return link.layer.compute([x], [])[0]
@@ -202,16 +202,6 @@ def _cut(x: torch.Tensor, border: list[int]) -> torch.Tensor:
     return x
 
 
-def is_plane_convolution(layer) -> bool:
-    """Is ``layer`` a Convolution over one blob (N, C, H, W)?"""
-    return (
-        layer.type == "Convolution"
-        and layer.spatial == 2
-        and layer.axis == 1
-        and len(layer.layer_param.bottom) == 1
-    )
-
-
 def fused_relus(net, wanted: frozenset[str]) -> dict[int, int]:
     """By the number of a convolution of ``net``, that of the ReLU which alone reads it.
 
@@ -219,7 +209,7 @@ def fused_relus(net, wanted: frozenset[str]) -> dict[int, int]:
     """
     fused = {}
     for i, layer in enumerate(net.layers):
-        if not is_plane_convolution(layer) or any(net._loss_weights[i]):
+        if not chain.is_plane_convolution(layer) or any(net._loss_weights[i]):
             continue
         following = chain.readers(net, i)
         if (

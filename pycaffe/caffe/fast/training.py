@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from . import border, chain, layout, products
-from .plan import ChainedPlan, fused_relus, is_plane_convolution
+from .kernels import evened
+from .plan import ChainedPlan, fused_relus
 from .upsampling import upsampling
 
 
@@ -45,7 +46,7 @@ class TrainingPlan(ChainedPlan):
 
     def _tops(self, layer, sources):
         leaves = self._leaves(layer)
-        if is_plane_convolution(layer) and torch.is_grad_enabled():
+        if chain.is_plane_convolution(layer) and torch.is_grad_enabled():
             (shape,) = layer.top_shapes([tuple(sources[0].shape)])
             if products.pays(layer, sources[0], shape):
                 return [
@@ -63,15 +64,13 @@ class TrainingPlan(ChainedPlan):
 
     def _link(self, link, x, sides):
         leaves = self._leaves(link.layer)
-        if not is_plane_convolution(link.layer):
+        if not chain.is_plane_convolution(link.layer):
             return link.layer.compute([x], leaves)[0]
-        layer, (top, bottom, left, right) = link.layer, sides
-        if top != bottom or left != right:
-            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+        layer, (x, pad) = link.layer, evened(x, sides)
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         weight, bias = leaves[0], leaves[1] if len(leaves) > 1 else None
-        y = F.conv2d(x, weight, bias, layer.stride, (top, left), layer.dilation, layer.group)
+        y = F.conv2d(x, weight, bias, layer.stride, pad, layer.dilation, layer.group)
         return y.relu_() if link.last != link.index else y
 
     def _run_chain(self, image):
