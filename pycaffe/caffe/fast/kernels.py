@@ -7,8 +7,6 @@ computed. Gradients are not for these.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -27,19 +25,21 @@ class Convolution:
     def __init__(
         self, layer, weight: torch.Tensor, bias: torch.Tensor | None, relu: bool, dtype: torch.dtype
     ):
-        self.stride, self.group, self.relu = layer.stride, layer.group, relu
+        self.stride, self.group, self.extent, self.relu = layer.stride, layer.group, layer.extent, relu
         # a filter of one cell has no gaps; oneDNN ends the process when told of some
         self.dilation = tuple(1 if k == 1 else d for k, d in zip(layer.kernel, layer.dilation, strict=True))
-        self.extent = [d * (k - 1) + 1 for d, k in zip(self.dilation, layer.kernel, strict=True)]
         self.dtype = dtype
+        single = (
+            weight.shape[1] * layer.group == 1
+        )  # such a map is of either format, and oneDNN takes the wrong one
         # cuDNN, too, wants channels last, but for float32
-        last = weight.device.type == "cpu" or dtype != torch.float32
+        last = (weight.device.type == "cpu" or dtype != torch.float32) and not single
         self.format = torch.channels_last if last else torch.contiguous_format
         self.bias = None if bias is None else bias.to(dtype)
         self.winograd = self.packed = self.linear = None
         if winograd.pays(layer, weight, dtype):
             self.winograd = winograd.Filters(weight)
-        elif not (weight.device.type == "cpu" and _onednn(dtype)):
+        elif single or not (weight.device.type == "cpu" and _onednn(dtype)):
             self.weight = weight.to(dtype, memory_format=self.format)
         elif {*layer.kernel, *layer.stride, layer.group} == {1} and not any(layer.pad):
             self.linear = torch.ops.mkldnn._reorder_linear_weight(weight.flatten(1).to(dtype), None)
@@ -67,18 +67,18 @@ class Convolution:
         return y.relu_() if self.relu else y
 
 
-def evened(
-    x: torch.Tensor, sides: Sides, extent=(math.inf, math.inf)
-) -> tuple[torch.Tensor, tuple[int, int]]:
+def evened(x: torch.Tensor, sides: Sides, extent) -> tuple[torch.Tensor, tuple[int, int]]:
     """``x`` with ``sides`` added as far as they are not alike, and what is left to add at both ends, down and across.
 
     Nothing is left where a window of ``extent`` could lie wholly in the padding: if a stride goes over a map of one
-    cell's width, oneDNN's convolution on packed weights ends the process.
+    cell's width, oneDNN's convolution, channels last, ends the process. And a map of one channel gets the
+    strides of a contiguous one, which mean more to oneDNN than they should.
     """
     top, bottom, left, right = sides
-    if top == bottom < extent[0] and left == right < extent[1]:
-        return x, (top, left)
-    return F.pad(x, (left, right, top, bottom)), (0, 0)
+    pad = (top, left)
+    if not (top == bottom < extent[0] and left == right < extent[1]):
+        x, pad = F.pad(x, (left, right, top, bottom)), (0, 0)
+    return (x.flatten().view(x.shape) if x.shape[1] == 1 else x), pad
 
 
 def _onednn(dtype: torch.dtype) -> bool:

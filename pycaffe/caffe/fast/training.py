@@ -66,7 +66,7 @@ class TrainingPlan(ChainedPlan):
         leaves = self._leaves(link.layer)
         if not chain.is_plane_convolution(link.layer):
             return link.layer.compute([x], leaves)[0]
-        layer, (x, pad) = link.layer, evened(x, sides)
+        layer, (x, pad) = link.layer, evened(x, sides, link.layer.extent)
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
         weight, bias = leaves[0], leaves[1] if len(leaves) > 1 else None
