@@ -171,10 +171,35 @@ def test_minimal_filtering_is_the_convolution_in_float64(size, sides):
     for form in FORMATS.values():
         x = random(2, 256, *size, seed=2)
         for relu, kernel in kernels.items():
-            assert kernel.winograd
+            assert kernel.winograd is not None
             assert close(kernel(form(x), sides), directly(x, weight, bias, sides, layer, relu), 2e-5)
     plain = Convolution(layer, weight, None, False, torch.float32)
     assert close(plain(x, sides), directly(x, weight, None, sides, layer, False), 2e-5)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("pad", [(1, 1), (0, 2)], ids=str)
+@pytest.mark.parametrize("size", [(1, 3), (9, 6)], ids=str)
+@pytest.mark.parametrize("frozen", [None, "x", "weight", "bias", "no bias", "x, bias"])
+def test_minimal_filtering_learns_as_the_convolution_does(size, pad, relu, frozen):
+    layer, form = shape_of((3, 3), pad=pad), FORMATS["channels last" if relu else "a part of a larger one"]
+    size = [max(length, 3 - 2 * each) for length, each in zip(size, pad, strict=True)]
+    leaves = [form(random(2, 256, *size)), random(256, 256, 3, 3, seed=1) / 48, random(256, seed=2)]
+    leaves = [leaf.detach() for leaf in leaves[: 2 if frozen == "no bias" else 3]]
+    learns = [name not in str(frozen).split(", ") for name in ("x", "weight", "bias")][: len(leaves)]
+    doubles = [leaf.double().requires_grad_() for leaf in leaves]
+    leaves = [leaf.requires_grad_(learn) for leaf, learn in zip(leaves, learns, strict=True)]
+    sides = (pad[0], pad[0], pad[1], pad[1])
+    expected = directly(*doubles, *[None] * (3 - len(doubles)), sides, layer, relu)
+    found = winograd.learning(*leaves, *[None] * (3 - len(leaves)), pad, relu)
+    assert found.shape == expected.shape and close(found, expected, 2e-5)
+    seed = random(*found.shape, seed=3)
+    if relu:  # next to 0 they may differ in which side they are on
+        seed[expected.abs() < 1e-4] = 0
+    of = torch.autograd.grad(found, [leaf for leaf in leaves if leaf.requires_grad], seed)
+    wanted = torch.autograd.grad(expected, doubles, seed.double())
+    wanted = [gradient for gradient, learn in zip(wanted, learns, strict=True) if learn]
+    assert all(close(a, b, 1e-4) for a, b in zip(of, wanted, strict=True))
 
 
 @pytest.mark.parametrize(

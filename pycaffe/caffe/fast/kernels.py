@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from . import winograd
-
-Sides = tuple[int, int, int, int]  # top, bottom, left, right
+from .winograd import Sides
 
 
 class Convolution:
@@ -38,7 +37,7 @@ class Convolution:
         self.bias = None if bias is None else bias.to(dtype)
         self.winograd = self.packed = self.linear = None
         if winograd.pays(layer, weight, dtype):
-            self.winograd = winograd.Filters(weight)
+            self.winograd = winograd.transformed(weight).transpose(1, 2).contiguous()
         elif single or not (weight.device.type == "cpu" and _onednn(dtype)):
             self.weight = weight.to(dtype, memory_format=self.format)
         elif {*layer.kernel, *layer.stride, layer.group} == {1} and not any(layer.pad):
@@ -49,8 +48,8 @@ class Convolution:
             )
 
     def __call__(self, x: torch.Tensor, sides: Sides) -> torch.Tensor:
-        if self.winograd:
-            return self.winograd(x, sides, self.bias, self.relu)
+        if self.winograd is not None:
+            return winograd.filtered(x, sides, self.winograd, self.extent[0], self.bias, self.relu)
         x = x.to(self.dtype, memory_format=self.format)
         x, pad = evened(x, sides, self.extent)
         after = "relu" if self.relu else "none"

@@ -74,14 +74,18 @@ def legs(stages: list[Stage], shape: tuple[int, ...], prices: Prices) -> tuple[R
         return image, []  # a stride steps over all of the image
     uncut = [Leg(stage, cut, None) for stage, cut in _each(stages, spans)]
     large = max((number for number, leg in enumerate(uncut, 1) if _large(leg, shape[0])), default=0)
-    stages = [piece for stage, cut in _each(stages, spans) for piece in _pieces(stage, cut, prices.copy)]
+    stages = [
+        piece
+        for stage, cut in _each(stages, spans)
+        for piece in _pieces(stage, cut, prices.copy, LARGE / 4 / shape[0])
+    ]
     count = _cheapest(stages, spans, lengths, Prices(prices.blank / shape[0], prices.copy))
-    if not count:
-        return image, uncut[:large]
     last = sum(len(leg.links) for leg in uncut[:large])
-    while sum(len(stage.links) for stage in stages[:count]) < last:
+    while count and sum(len(stage.links) for stage in stages[:count]) < last:
         count += 1
     blank = _blank([link for stage in stages[:count] for link in stage.links], lengths)
+    if blank is None:
+        return image, uncut[:large]
     return image, [Leg(stage, *cuts) for stage, *cuts in _each(stages[:count], spans, blank)]
 
 
@@ -94,8 +98,10 @@ def _each(stages: list[Stage], *spans: Spans | None) -> Iterator[tuple]:
         begin = end
 
 
-def _pieces(stage: Stage, spans: Spans, copy: float) -> list[Stage]:
-    """``stage`` cut where that spares more multiplications than copying the map there is worth.
+def _pieces(stage: Stage, spans: Spans, copy: float, most: float) -> list[Stage]:
+    """``stage`` cut where that spares more multiplications than copying the map there is worth, at ``copy`` a number.
+
+    Maps of more than ``most`` numbers are not put together.
 
     The further before the end of a stage, the wider around the image must its maps be, to give all
     of that end; maps whose surroundings are known need no more than what depends on the image.
@@ -108,7 +114,8 @@ def _pieces(stage: Stage, spans: Spans, copy: float) -> list[Stage]:
         image = tuple(axis[cut].image for axis in spans)
         before = tuple(axis[: cut + 1] for axis in spans)
         spared = _work(stage.links[:cut], before, read) - _work(stage.links[:cut], before, image)
-        if spared > copy * link.channels * _area(read):
+        numbers = link.channels * _area(read)
+        if copy * numbers < spared and numbers <= most:
             pieces.insert(0, Stage(stage.links[cut:end], stage.read and end == len(stage.links)))
             end, wanted = cut, image
     return [Stage(stage.links[:end], stage.read and end == len(stage.links)), *pieces]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from . import border, chain, layout, products
+from . import border, chain, layout, products, winograd
 from .kernels import evened
 from .plan import ChainedPlan, fused_relus
 from .upsampling import upsampling
@@ -38,20 +38,32 @@ class TrainingPlan(ChainedPlan):
         self._leaves, self._ready = leaves, {}
 
     def _compute(self, index, sources):
-        results = self._tops(self.layers[index], sources)
-        if index in self.fused:
-            self._ready[self.fused[index]] = results[0].relu()
+        layer = self.layers[index]
+        if chain.is_plane_convolution(layer) and torch.is_grad_enabled():
+            result = self._convolution(layer, layer.completed(sources[0]), index in self.fused)
+            if index not in self.fused:
+                return [result]
+            self._ready[self.fused[index]] = result
             return [None]
-        return results
+        return self._tops(layer, sources)
+
+    def _convolution(self, layer, x, relu):
+        weight, bias = self._weights(layer)
+        (shape,) = layer.top_shapes([tuple(x.shape)])
+        if winograd.pays(layer, weight, x.dtype, winograd.LEARNING) and max(layer.pad) < layer.kernel[0]:
+            return winograd.learning(x, weight, bias, layer.pad, relu)
+        if products.pays(layer, x, shape):
+            y = products.product(layer, x, weight, bias)
+        else:
+            (y,) = layer.compute([x], self._leaves(layer))
+        return y.relu() if relu else y
+
+    def _weights(self, layer):
+        leaves = self._leaves(layer)
+        return leaves[0], leaves[1] if len(leaves) > 1 else None
 
     def _tops(self, layer, sources):
         leaves = self._leaves(layer)
-        if chain.is_plane_convolution(layer) and torch.is_grad_enabled():
-            (shape,) = layer.top_shapes([tuple(sources[0].shape)])
-            if products.pays(layer, sources[0], shape):
-                return [
-                    products.product(layer, sources[0], leaves[0], leaves[1] if len(leaves) > 1 else None)
-                ]
         if (
             layer.type == "Deconvolution"
             and len(sources) == 1
@@ -63,13 +75,14 @@ class TrainingPlan(ChainedPlan):
         return layer.compute(sources, leaves)
 
     def _link(self, link, x, sides):
-        leaves = self._leaves(link.layer)
         if not chain.is_plane_convolution(link.layer):
-            return link.layer.compute([x], leaves)[0]
+            return link.layer.compute([x], self._leaves(link.layer))[0]
         layer, (x, pad) = link.layer, evened(x, sides, link.layer.extent)
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
-        weight, bias = leaves[0], leaves[1] if len(leaves) > 1 else None
+        weight, bias = self._weights(layer)
+        if winograd.pays(layer, weight, x.dtype, winograd.LEARNING):
+            return winograd.learning(x, weight, bias, pad, link.last != link.index)
         y = F.conv2d(x, weight, bias, layer.stride, pad, layer.dilation, layer.group)
         return y.relu_() if link.last != link.index else y
 
