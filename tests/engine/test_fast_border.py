@@ -4,7 +4,7 @@ import caffe
 import numpy as np
 import pytest
 from caffe import whole
-from caffe.fast import layout
+from caffe.fast import layout, winograd
 from caffe.fast.plan import Plan
 from caffe.fast.training import TrainingPlan
 from caffe.proto import caffe_pb2
@@ -312,6 +312,36 @@ def test_a_pass_of_training_gives_the_gradients_of_layer_by_layer(changes, batch
         for key in wanted:
             assert agree(found[key], wanted[key], 1e-4), key
         assert any(gradient.any() for gradient in wanted.values())
+
+
+def test_wide_convolutions_learn_by_minimal_filtering_in_the_chain_and_behind_it(monkeypatch):
+    def wide(number, below, above, relu=False, count=128):
+        text = convolution(number, below, above, 3, pad=1).replace(
+            f"num_output: {CHANNELS}", f"num_output: {count}"
+        )
+        return text + layer(f"{number}r", "ReLU" if relu else "TanH", above, above)
+
+    text = image_input(2, 20, 14) + convolution(0, "x", "a", 3, pad=20).replace(
+        f"num_output: {CHANNELS}", "num_output: 128"
+    )
+    text += wide(1, "a", "b") + wide(2, "b", "c", relu=True)
+    text += layer(3, "Power", "c", "d", "power_param { scale: 0.5 }")  # ends the chain
+    text += wide(4, "d", "e", relu=True) + wide(5, "e", "f") + wide(6, "f", "g", count=2)
+    text += layer(7, "Reduction", "g", "loss", "reduction_param { operation: SUMSQ } loss_weight: 0.001")
+    calls, learning = [], winograd.learning
+    monkeypatch.setattr(winograd, "learning", lambda *args: calls.append(args[-1]) or learning(*args))
+    fast, plain = (built(text, caffe.TRAIN) for _ in range(2))
+    plain.share_with(fast)
+    for net in (fast, plain):
+        net.blobs["x"].data[...] = np.random.RandomState(0).standard_normal(net.blobs["x"].shape)
+        net.clear_param_diffs()
+    plain.forward(), plain.backward()
+    whole.step(fast, set())
+    # two in the chain, on the blank image, too; two behind it
+    assert sorted(calls) == [False] * 3 + [True] * 3
+    found, wanted = gradients(fast), gradients(plain)
+    for key in wanted:
+        assert agree(found[key], wanted[key], 1e-3), key
 
 
 def test_gradients_are_added_to_those_that_are_there():
