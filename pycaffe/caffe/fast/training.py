@@ -45,7 +45,15 @@ class TrainingPlan(ChainedPlan):
                 return [result]
             self._ready[self.fused[index]] = result
             return [None]
-        return self._tops(layer, sources)
+        leaves = self._leaves(layer)
+        if (
+            layer.type == "Deconvolution"
+            and len(sources) == 1
+            and not any(leaf.requires_grad for leaf in leaves)
+        ):
+            if kernel := upsampling(layer, leaves):
+                return [kernel(sources[0])]
+        return layer.compute(sources, leaves)
 
     def _convolution(self, layer, x, relu):
         weight, bias = self._weights(layer)
@@ -61,18 +69,6 @@ class TrainingPlan(ChainedPlan):
     def _weights(self, layer):
         leaves = self._leaves(layer)
         return leaves[0], leaves[1] if len(leaves) > 1 else None
-
-    def _tops(self, layer, sources):
-        leaves = self._leaves(layer)
-        if (
-            layer.type == "Deconvolution"
-            and len(sources) == 1
-            and not any(leaf.requires_grad for leaf in leaves)
-        ):
-            kernel = upsampling(layer, leaves)
-            if kernel:
-                return [kernel(sources[0])]
-        return layer.compute(sources, leaves)
 
     def _link(self, link, x, sides):
         if not chain.is_plane_convolution(link.layer):
