@@ -12,7 +12,7 @@ from about import free_memory
 from engines import EngineError, Worker
 from harness import Bench, GiB
 from table import read
-from turns import Turns
+from turns import Turns, ratio_columns
 
 from reproduction.timing import ratio
 
@@ -128,12 +128,7 @@ def _a_pixel(turns, name, size) -> dict[str, str]:
     if size == PAPERS or not own or len(own) != len(paper):
         return {}
     found = ratio([t / math.prod(size) for t in own], [t / math.prod(PAPERS) for t in paper])
-    return {
-        "ratio": f"{found['median']:.3f}",
-        "ratio_min": f"{found['min']:.3f}",
-        "ratio_max": f"{found['max']:.3f}",
-        "note": f"ratio: of the time a pixel to that at {PAPERS[0]}x{PAPERS[1]}",
-    }
+    return ratio_columns(found) | {"note": f"ratio: of the time a pixel to that at {PAPERS[0]}x{PAPERS[1]}"}
 
 
 def padded(height: int, width: int) -> int:

@@ -82,9 +82,15 @@ class Turns:
             if name != base and self.peaks.get(base):
                 row["peak_ratio"] = f"{self.peaks[base] / peak:.3f}"
         if found := self.ratio(base, name):
-            row["ratio"] = f"{found['median']:.3f}"
-            row |= {f"ratio_{end}": f"{found[end]:.3f}" for end in ("min", "max")}
+            row |= ratio_columns(found)
         return row
+
+
+def ratio_columns(found: dict) -> dict[str, str]:
+    """The columns of a table's row that a ratio fills: its median, smallest and largest."""
+    return {"ratio": f"{found['median']:.3f}"} | {
+        f"ratio_{end}": f"{found[end]:.3f}" for end in ("min", "max")
+    }
 
 
 def difference(found: str | Path, reference: str | Path) -> dict[str, str]:

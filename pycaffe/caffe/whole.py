@@ -2,8 +2,8 @@
 
 ``Net._forward`` and ``_backward`` run layer by layer through blobs, so that everything Caffe shows
 can be seen. Here the layers' ``compute`` are chained on tensors alone: a value lives until its last
-reader has run, and one autograd graph spans all layers. The numbers are the same, bit for bit on
-the CPU. It is used where nobody can look inside: by ``Net.forward`` in a deploy net (an inner blob
+reader has run, and one autograd graph spans all layers. The numbers are the same, to rounding
+(:mod:`caffe.fast`). It is used where nobody can look inside: by ``Net.forward`` in a deploy net (an inner blob
 read later is computed again, :class:`Withheld`), and by ``Solver.step`` for all but its last iteration.
 """
 

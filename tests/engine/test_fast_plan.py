@@ -1,9 +1,14 @@
 """Whole nets on the fast way: FCNs an eighth as wide, the precisions, and nets with data layers in testing."""
 
+import math
+from pathlib import Path
+
 import caffe
 import numpy as np
 import pytest
 from caffe import NetSpec
+from caffe.fast import layout
+from caffe.fast.plan import Plan, Prepared
 from caffe.proto import caffe_pb2
 from google.protobuf import text_format
 
@@ -95,6 +100,28 @@ def test_inner_maps_of_an_fcn_are_those_of_layer_by_layer():
     assert all(close(found[name], expected[name]) for name in found)
     for name in ("conv3_2", "fuse_pool4", "upscore8"):  # not asked for
         assert close(fast.blobs[name].data, plain.blobs[name].data), name
+
+
+def test_what_the_readme_says_of_fewer_multiplications():
+    root = Path(nets.__file__).parent
+    net = caffe.Net(str(root / "voc-fcn8s/deploy.prototxt"), caffe.TEST)
+    plan = Plan(net, frozenset({"score"}), Prepared())
+    shares = []
+    for side in (500, 256):
+        net.blobs["data"].reshape(1, 3, side, side)
+        net.reshape()
+        whole = 0  # a filter is applied at every cell: of the output, or of a Deconvolution's input
+        for i, layer in enumerate(net.layers):
+            if layer.type in ("Convolution", "Deconvolution"):
+                cells = net._bottoms[i] if layer.type == "Deconvolution" else net._tops[i]
+                whole += layer.blobs[0].count * math.prod(cells[0].shape[2:])
+        spared = 0
+        for leg in layout.legs(plan.stages, (1, 3, side, side), plan.prices)[1]:
+            spared += layout._work(leg.links, leg.spans, leg.whole)
+            spared -= layout._work(leg.links, leg.spans, leg.part)
+        shares.append(f"{spared / whole:.0%}".replace("%", " %"))
+    text = (root / "pycaffe/README.md").read_text(encoding="utf-8")
+    assert f"{shares[0]} fewer multiply-adds at 500×500, {shares[1]} at 256×256" in text
 
 
 def test_an_unknown_precision_is_refused():

@@ -28,9 +28,8 @@ class Convolution:
         # a filter of one cell has no gaps; oneDNN ends the process when told of some
         self.dilation = tuple(1 if k == 1 else d for k, d in zip(layer.kernel, layer.dilation, strict=True))
         self.dtype = dtype
-        single = (
-            weight.shape[1] * layer.group == 1
-        )  # such a map is of either format, and oneDNN takes the wrong one
+        # a map of one channel is of either format, and oneDNN takes the wrong one
+        single = weight.shape[1] * layer.group == 1
         # cuDNN, too, wants channels last, but for float32
         last = (weight.device.type == "cpu" or dtype != torch.float32) and not single
         self.format = torch.channels_last if last else torch.contiguous_format

@@ -8,16 +8,15 @@ columns is one small matrix product with the few cells that reach it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 
 from .spans import Interval
 
-BLOCK = 16  # cells of the small map to a matrix; a sixth of the time of the transposed convolution
-EXACT = (
-    1e-6  # of the largest weight: by so much, in float32, may a product of two filters differ from the filter
-)
+BLOCK = 16  # cells of the small map to a matrix: fewer are many products, more are many zeros
+EXACT = 1e-6  # of the largest weight: so far, in float32, may the product of two filters be from the filter
 
 
 def upsampling(layer, params: list[torch.Tensor]) -> Upsampling | None:
@@ -36,12 +35,16 @@ class Upsampling:
 
     def __init__(self, layer, weight: torch.Tensor, bias: torch.Tensor | None):
         self.layer, self.weight, self.bias = layer, weight, bias
-        self.filters = separated(weight[:, 0])
+
+    @cached_property
+    def filters(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Down and across, if its filters are their product."""
+        return separated(self.weight[:, 0])
 
     def __call__(self, x: torch.Tensor, wanted: tuple[Interval, Interval] | None = None) -> torch.Tensor:
         """The upsampled (N, C, H', W'), or of that the rows and columns ``wanted``."""
         wanted = wanted or tuple((0, size) for size in self.sizes(x))
-        if self.filters is None or x.requires_grad:
+        if x.requires_grad or self.filters is None:
             return self._transposed(x, wanted)
         (first, end), (start, stop) = wanted
         batch, channels, height, width = x.shape

@@ -18,9 +18,7 @@ import torch
 import torch.nn.functional as F
 
 OUTPUTS = {3: 4}  # m by r. For FCN's 7 x 7, m = 2 saves a third of the time, and takes a second to prepare
-LEARNING = (
-    128  # channels from which on it pays to learn so, where direct gradients are slower than direct outputs
-)
+LEARNING = 128  # channels from which on it pays to learn so: direct gradients are slower than direct outputs
 Sides = tuple[int, int, int, int]  # top, bottom, left, right
 POINTS = [Fraction(number) for number in (0, 1, -1, 2, -2)]
 
